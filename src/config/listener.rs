@@ -1,0 +1,82 @@
+//! What the user writes in `[[listener]]`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An address where clients connect.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerConfig {
+    /// `"127.0.0.1:8080"`, `"[::]:8443"`; port 0 takes a free one, which is printed.
+    pub address: String,
+    /// What is spoken: HTTP/2 by ALPN on TLS, by prior knowledge in clear text.
+    #[serde(default = "protocols")]
+    pub protocols: Vec<DownstreamProtocol>,
+    /// Certificates; with them, the listener speaks TLS. Several are chosen by server name (SNI), the first is the default.
+    #[serde(default)]
+    pub tls: OneOrMany<CertificateConfig>,
+    /// Networks of the proxies in front of us whose `X-Forwarded-For`, `Forwarded` and `X-Request-Id` we believe.
+    #[serde(default)]
+    pub trusted_proxies: Vec<String>,
+}
+
+fn protocols() -> Vec<DownstreamProtocol> {
+    vec![DownstreamProtocol::Http1, DownstreamProtocol::Http2]
+}
+
+impl Default for ListenerConfig {
+    fn default() -> Self {
+        Self {
+            address: "127.0.0.1:8080".to_owned(),
+            protocols: protocols(),
+            tls: OneOrMany::default(),
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+/// A protocol clients may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DownstreamProtocol {
+    /// HTTP/1.1 and HTTP/1.0.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// A certificate chain and its key, PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateConfig {
+    /// The chain, our certificate first.
+    pub cert: String,
+    /// The private key.
+    pub key: String,
+}
+
+/// One value, or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OneOrMany<T> {
+    /// One.
+    One(T),
+    /// Several.
+    Many(Vec<T>),
+}
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl<T> OneOrMany<T> {
+    /// All of them.
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the user writes in `[server]`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Size, Time};
+
+/// The process: threads, limits and timeouts of all listeners.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Threads that serve requests; one a processor if not given. Needs a restart.
+    pub workers: Option<u32>,
+    /// Connections open at once; more are not accepted until one ends.
+    pub max_connections: u32,
+    /// From the first byte of a request to the end of its header section; also covers a silent new connection.
+    pub header_timeout: Time,
+    /// Between two reads of a request body.
+    pub body_timeout: Time,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Time,
+    /// How long a write may make no progress because the client does not read.
+    pub write_timeout: Time,
+    /// How long an upgraded connection (WebSocket) may be silent in both directions.
+    pub tunnel_timeout: Time,
+    /// The largest header section; beyond it, 431.
+    pub max_header_bytes: Size,
+    /// The most header fields; beyond it, 431.
+    pub max_headers: u32,
+    /// The largest request body; beyond it, 413. A route may say less.
+    pub max_body: Size,
+    /// How long requests in flight may take after the signal to stop.
+    pub drain_timeout: Time,
+    /// What becomes of repeated slashes in a path: `//a` matches and forwards as `/a`.
+    pub merge_slashes: bool,
+    /// What becomes of an encoded slash (`%2f`) in a path: kept as it is, or refused with 400.
+    pub encoded_slash: EncodedSlash,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            max_connections: 20_000,
+            header_timeout: Time::secs(10),
+            body_timeout: Time::secs(30),
+            idle_timeout: Time::secs(75),
+            write_timeout: Time::secs(30),
+            tunnel_timeout: Time::secs(300),
+            max_header_bytes: Size::kib(32),
+            max_headers: 100,
+            max_body: Size::mib(10),
+            drain_timeout: Time::secs(30),
+            merge_slashes: true,
+            encoded_slash: EncodedSlash::Keep,
+        }
+    }
+}
+
+/// What becomes of an encoded slash in a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EncodedSlash {
+    /// It is part of its segment, in matching and forwarding.
+    #[default]
+    Keep,
+    /// The request is refused with 400.
+    Reject,
+}

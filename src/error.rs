@@ -1,0 +1,239 @@
+//! Every way a request can fail, sorted by whose fault it is; `layers/respond` alone turns one into a response.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+/// A failed request, by culprit.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The client sent something we cannot act on: 4xx, and no reason to doubt the upstream.
+    #[error("client: {}", .0.as_str())]
+    Client(ClientError),
+    /// We chose not to serve it.
+    #[error("refused: {}", .0.as_str())]
+    Refused(Refusal),
+    /// The upstream failed or was not reached.
+    #[error("upstream: {0}")]
+    Upstream(UpstreamError),
+    /// Our own fault.
+    #[error("internal: {}", .0.as_str())]
+    Internal(InternalError),
+}
+
+impl Error {
+    /// The one word for it in log, metrics and `Proxy-Status` details.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Client(error) => error.as_str(),
+            Self::Refused(refusal) => refusal.as_str(),
+            Self::Upstream(error) => error.kind.as_str(),
+            Self::Internal(error) => error.as_str(),
+        }
+    }
+}
+
+/// What the client did wrong, as far as layers below the ingress can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientError {
+    /// The request body broke its framing (RFC 9112 §7.1, §8; RFC 9113 §8.1.1): 400.
+    BadBody,
+    /// The request body ended early or the connection broke: 400, if anybody still listens.
+    BodyAborted,
+    /// The request body stalled for longer than `server.body_timeout`: 408.
+    BodyTimeout,
+    /// The request body is larger than `max_body`: 413.
+    BodyTooLarge,
+    /// An `Expect` we do not know: 417 (RFC 9110 §10.1.1).
+    UnknownExpectation,
+}
+
+impl ClientError {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadBody => "bad_request_body",
+            Self::BodyAborted => "request_body_aborted",
+            Self::BodyTimeout => "request_body_timeout",
+            Self::BodyTooLarge => "request_body_too_large",
+            Self::UnknownExpectation => "unknown_expectation",
+        }
+    }
+}
+
+/// Why we refused.
+#[derive(Clone, Debug)]
+pub enum Refusal {
+    /// No route matches: 404.
+    NoRoute,
+    /// A route matches but for its method: 405, with these in `Allow`.
+    MethodNotAllowed(HeaderValue),
+    /// A rate limit: 429, with the `RateLimit` fields.
+    RateLimited {
+        /// When a token is free again.
+        retry_after: Duration,
+        /// `RateLimit` and `RateLimit-Policy`.
+        fields: Box<[(HeaderName, HeaderValue)]>,
+    },
+    /// The delay queue of a rate limit is full: 429.
+    RateQueueFull {
+        /// When a token is free again.
+        retry_after: Duration,
+    },
+    /// Admission's queue is full: 503.
+    QueueFull {
+        /// When trying again is worth it.
+        retry_after: Duration,
+    },
+    /// The wait in admission's queue took longer than `queue_timeout`: 503.
+    QueueTimeout {
+        /// When trying again is worth it.
+        retry_after: Duration,
+    },
+    /// `only-if-cached` and nothing is stored (RFC 9111 §5.2.1.7): 504.
+    OnlyIfCached,
+}
+
+impl Refusal {
+    /// The word for it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::NoRoute => "no_route",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::RateQueueFull { .. } => "rate_queue_full",
+            Self::QueueFull { .. } => "queue_full",
+            Self::QueueTimeout { .. } => "queue_timeout",
+            Self::OnlyIfCached => "only_if_cached",
+        }
+    }
+}
+
+/// A failed attempt at an upstream.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", .kind.as_str())]
+pub struct UpstreamError {
+    /// What went wrong.
+    pub kind: UpstreamErrorKind,
+    /// Whether a byte of the request may have reached the origin: only then may it have had an effect.
+    pub sent: bool,
+    /// The endpoint it went wrong at, where one had been chosen.
+    pub endpoint: Option<Arc<str>>,
+}
+
+impl UpstreamError {
+    /// A failure before anything was sent.
+    pub const fn unsent(kind: UpstreamErrorKind) -> Self {
+        Self { kind, sent: false, endpoint: None }
+    }
+
+    /// A failure after something may have been sent.
+    pub const fn sent(kind: UpstreamErrorKind) -> Self {
+        Self { kind, sent: true, endpoint: None }
+    }
+
+    /// The same at a known endpoint.
+    #[must_use]
+    pub fn at(self, endpoint: Arc<str>) -> Self {
+        Self { endpoint: Some(endpoint), ..self }
+    }
+}
+
+/// What went wrong with an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamErrorKind {
+    /// No endpoint is left to ask: 503.
+    NoEndpoint,
+    /// The name does not resolve: 502.
+    Dns,
+    /// The connection was refused or reset while connecting: 502.
+    ConnectFailed,
+    /// No connection within `connect_timeout`: 504.
+    ConnectTimeout,
+    /// The TLS handshake failed or the certificate is not trusted: 502.
+    Tls,
+    /// All `max_connections` are busy and none came free in time: 503.
+    ConnectionLimit,
+    /// The connection broke before a whole response head: 502.
+    Reset,
+    /// The answer is not HTTP, or breaks its rules: 502.
+    BadResponse,
+    /// The response head is larger than we accept: 502.
+    HeadTooLarge,
+    /// An upgrade went wrong: 502.
+    BadUpgrade,
+    /// No response head within the per-try or read timeout: 504.
+    HeadTimeout,
+    /// The response body stalled for longer than `read_timeout`: the transfer is cut.
+    BodyTimeout,
+    /// The response body ended before its framing said so: the transfer is cut.
+    BodyIncomplete,
+    /// The route's deadline passed: 504.
+    Deadline,
+}
+
+impl UpstreamErrorKind {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoEndpoint => "no_endpoint",
+            Self::Dns => "dns_error",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Tls => "tls_error",
+            Self::ConnectionLimit => "connection_limit",
+            Self::Reset => "upstream_reset",
+            Self::BadResponse => "bad_response",
+            Self::HeadTooLarge => "response_head_too_large",
+            Self::BadUpgrade => "bad_upgrade",
+            Self::HeadTimeout => "response_timeout",
+            Self::BodyTimeout => "response_body_timeout",
+            Self::BodyIncomplete => "response_incomplete",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+/// What we did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InternalError {
+    /// A task panicked; the panic's message is in the log.
+    Panicked,
+    /// Something that a type should have ruled out.
+    Bug(&'static str),
+}
+
+impl InternalError {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Panicked => "panicked",
+            Self::Bug(_) => "bug",
+        }
+    }
+}
+
+impl From<ClientError> for Error {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<UpstreamError> for Error {
+    fn from(error: UpstreamError) -> Self {
+        Self::Upstream(error)
+    }
+}
+
+impl From<InternalError> for Error {
+    fn from(error: InternalError) -> Self {
+        Self::Internal(error)
+    }
+}

@@ -1,0 +1,112 @@
+//! Header fields: which ones concern one connection only, and names that the `http` crate has no constant for.
+
+use http::header::{self, HeaderMap, HeaderName};
+
+/// `Cache-Status` (RFC 9211).
+pub static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// `Proxy-Status` (RFC 9209).
+pub static PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// `Forwarded` (RFC 7239).
+pub static FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+/// `X-Forwarded-For`.
+pub static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `X-Forwarded-Proto`.
+pub static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `X-Forwarded-Host`.
+pub static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `X-Request-Id`.
+pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// `traceparent` (W3C Trace Context).
+pub static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// `Keep-Alive`.
+pub static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+/// `Proxy-Connection`.
+pub static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// `RateLimit` (the IETF draft).
+pub static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// `RateLimit-Policy` (the IETF draft).
+pub static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// Whether a field concerns one connection only (RFC 9110 §7.6.1), whatever `Connection` says.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION
+            | header::TRANSFER_ENCODING
+            | header::TE
+            | header::UPGRADE
+            | header::PROXY_AUTHENTICATE
+            | header::PROXY_AUTHORIZATION
+    ) || name == KEEP_ALIVE
+        || name == PROXY_CONNECTION
+}
+
+/// Removes the fields that concern one connection only: the fixed ones and those that `Connection` lists
+/// (RFC 9110 §7.6.1). A `Connection` that lists a field which must reach the other side is not obeyed.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let listed: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+            .filter(|name| !is_protected(name))
+            .collect();
+        for name in listed {
+            headers.remove(name);
+        }
+    }
+    let fixed: smallvec::SmallVec<[HeaderName; 4]> =
+        headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    for name in fixed {
+        headers.remove(name);
+    }
+}
+
+/// Fields that `Connection` cannot remove: framing, routing, and what decides who may read an answer.
+fn is_protected(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::HOST
+            | header::CONTENT_LENGTH
+            | header::CONTENT_TYPE
+            | header::CONTENT_ENCODING
+            | header::CONTENT_RANGE
+            | header::AUTHORIZATION
+            | header::COOKIE
+            | header::SET_COOKIE
+            | header::CACHE_CONTROL
+            | header::VARY
+            | header::DATE
+            | header::AGE
+            | header::EXPIRES
+            | header::VIA
+    ) || name.as_str().starts_with("x-forwarded-")
+        || name == X_REQUEST_ID
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listed_fields_go_and_protected_ones_stay() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Secret ,x-forwarded-for, content-length"),
+            ("connection", "keep-alive"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("x-secret", "1"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("content-length", "3"),
+            ("accept", "*/*"),
+        ] {
+            headers.append(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "content-length", "x-forwarded-for"]);
+    }
+}

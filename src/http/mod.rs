@@ -1,0 +1,19 @@
+//! What travels through the stack: [`Request`], [`Response`], their bodies, and what is released at a body's end.
+
+pub mod body;
+pub mod fields;
+pub mod held;
+pub mod incoming;
+pub mod peer;
+pub mod replay;
+pub mod request;
+pub mod response;
+pub mod shared;
+pub mod trail;
+
+pub use body::{Body, Chunks};
+pub use held::{End, Held};
+pub use peer::Peer;
+pub use request::{Attempt, Params, Request, RequestBody, RequestId, Scheme, Target};
+pub use response::Response;
+pub use trail::Trail;

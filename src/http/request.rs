@@ -1,0 +1,218 @@
+//! A request inside the gateway: validated and normalised by the ingress, on its way through a route's stack.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Version};
+use http_body::{Frame, SizeHint};
+use smallvec::SmallVec;
+
+use crate::clock::{Instant, Now};
+use crate::error::Error;
+
+use super::incoming::Incoming;
+use super::replay::Replay;
+use super::{Peer, Trail};
+
+/// A request.
+#[derive(Debug)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// What is asked for, normalised once; routing, cache key and upstream all use this.
+    pub target: Target,
+    /// What the client speaks.
+    pub version: Version,
+    /// End-to-end fields; no `Host`, no hop-by-hop field, no forwarding field of an untrusted client.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: RequestBody,
+    /// When its head had arrived.
+    pub received: Now,
+    /// When the client has waited long enough: set by the deadline layer.
+    pub deadline: Option<Instant>,
+    /// The connection it came on.
+    pub peer: Arc<Peer>,
+    /// The client's address, behind trusted proxies.
+    pub client: IpAddr,
+    /// Its id, for logs and for the origin.
+    pub id: RequestId,
+    /// What the route's path pattern captured.
+    pub params: Params,
+    /// A websocket upgrade the client asked for: the downstream side of the tunnel to be.
+    pub upgrade: Option<Box<hyper::upgrade::OnUpgrade>>,
+    /// The notes for the log line.
+    pub trail: Trail,
+    /// Which attempt this is: set by retry.
+    pub attempt: Attempt,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The scheme the client used.
+    pub scheme: Scheme,
+    /// Host in lower case without trailing dot, with the port where it is not the scheme's default. May be empty
+    /// for HTTP/1.0.
+    pub authority: HeaderValue,
+    /// The normalised path, and the query as it came.
+    pub path_and_query: PathAndQuery,
+}
+
+impl Target {
+    /// The path.
+    pub fn path(&self) -> &str {
+        self.path_and_query.path()
+    }
+
+    /// The query, without its question mark.
+    pub fn query(&self) -> Option<&str> {
+        self.path_and_query.query()
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> &str {
+        self.authority.to_str().unwrap_or_default()
+    }
+
+    /// The host without its port.
+    pub fn host(&self) -> &str {
+        let authority = self.authority();
+        match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => authority,
+        }
+    }
+}
+
+/// `http` or `https`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scheme {
+    /// Clear text.
+    #[default]
+    Http,
+    /// TLS.
+    Https,
+}
+
+impl Scheme {
+    /// As in a URI.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that goes without saying.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// The values of a route's `{param}`s, in the pattern's order.
+pub type Params = SmallVec<[(Arc<str>, Box<str>); 0]>;
+
+/// The id of a request: what a trusted proxy or client gave, or a random one.
+#[derive(Clone, Debug)]
+pub enum RequestId {
+    /// 128 random bits, printed as hex.
+    Random(u128),
+    /// As it came in `X-Request-Id`.
+    Given(HeaderValue),
+}
+
+impl RequestId {
+    /// The id as a field value.
+    pub fn to_value(&self) -> HeaderValue {
+        match self {
+            Self::Given(value) => value.clone(),
+            Self::Random(_) => {
+                HeaderValue::try_from(self.to_string()).unwrap_or(HeaderValue::from_static("0"))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Random(bits) => write!(f, "{bits:032x}"),
+            Self::Given(value) => f.write_str(value.to_str().unwrap_or("invalid")),
+        }
+    }
+}
+
+/// Which attempt a request is, and where not to send it again.
+#[derive(Clone, Debug, Default)]
+pub struct Attempt {
+    /// 0 for the first.
+    pub number: u32,
+    /// Endpoints that earlier attempts failed at, to be avoided where there is another.
+    pub avoid: SmallVec<[Arc<str>; 0]>,
+}
+
+/// A request body.
+#[derive(Debug, Default)]
+pub enum RequestBody {
+    /// None.
+    #[default]
+    Empty,
+    /// In memory.
+    Full(Bytes),
+    /// From the client's connection.
+    Incoming(Box<Incoming>),
+    /// From the client's connection, kept for another attempt.
+    Replay(Box<Replay>),
+}
+
+impl RequestBody {
+    /// Whether there is no body at all.
+    pub fn is_empty(&self) -> bool {
+        http_body::Body::is_end_stream(self)
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let body = self.get_mut();
+        match body {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *body = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Incoming(incoming) => incoming.poll_frame(cx),
+            Self::Replay(replay) => replay.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Incoming(incoming) => incoming.is_end_stream(),
+            Self::Replay(replay) => replay.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Incoming(incoming) => incoming.size_hint(),
+            Self::Replay(replay) => replay.size_hint(),
+        }
+    }
+}

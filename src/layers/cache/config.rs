@@ -1,0 +1,123 @@
+//! What the user writes in `[route.cache]`, and process-wide in `[cache]`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Size, Time};
+
+/// The store, one for the process.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// How much it may hold, keys, fields and bookkeeping included.
+    pub memory: Size,
+    /// The largest response body that is stored.
+    pub max_object: Size,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { memory: Size::mib(256), max_object: Size::mib(8) }
+    }
+}
+
+/// How a route's responses are cached.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// Whether they are at all.
+    pub enabled: bool,
+    /// Methods answered from the store: `GET`, `HEAD` or both.
+    pub methods: Vec<String>,
+    /// What makes two requests the same.
+    pub key: KeyConfig,
+    /// How long responses are fresh, where the origin does not decide.
+    pub ttl: TtlConfig,
+    /// Guess a lifetime from `Last-Modified` where the origin says nothing (RFC 9111 §4.2.2).
+    pub heuristic: bool,
+    /// How long a stale entry is served while it is revalidated in the background, when the origin says nothing.
+    pub stale_while_revalidate: Time,
+    /// How long a stale entry is served when the origin fails, when the origin says nothing.
+    pub stale_if_error: Time,
+    /// How long a stale entry is served when admission refuses.
+    pub stale_on_overload: Time,
+    /// Let one request fetch for all that ask for the same at the same time.
+    pub collapse: bool,
+    /// How many variants (`Vary`) of a key are kept.
+    pub max_variants: u32,
+    /// Obey a client's `Cache-Control`: `no-cache`, `max-age`, `min-fresh`, `no-store`, ...
+    pub honor_client_no_cache: bool,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            methods: vec!["GET".to_owned(), "HEAD".to_owned()],
+            key: KeyConfig::default(),
+            ttl: TtlConfig::default(),
+            heuristic: false,
+            stale_while_revalidate: Time::secs(0),
+            stale_if_error: Time::secs(300),
+            stale_on_overload: Time::secs(300),
+            collapse: true,
+            max_variants: 32,
+            honor_client_no_cache: true,
+        }
+    }
+}
+
+/// What makes two requests the same: method class, scheme, host and path always; this on top.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyConfig {
+    /// Which parts of the query count.
+    pub query: QueryKeyConfig,
+    /// Request fields whose values are part of the key.
+    pub headers: Vec<String>,
+    /// Cookies whose values are part of the key.
+    pub cookies: Vec<String>,
+    /// Whether the host is part of the key.
+    pub host: bool,
+}
+
+impl Default for KeyConfig {
+    fn default() -> Self {
+        Self { query: QueryKeyConfig::default(), headers: Vec::new(), cookies: Vec::new(), host: true }
+    }
+}
+
+/// Which parts of the query count. The origin always gets the query as it came.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueryKeyConfig {
+    /// Parameters that do not count; `utm_*` ignores all that begin with `utm_`.
+    pub ignore: Vec<String>,
+    /// If not empty: the only parameters that count.
+    pub only: Vec<String>,
+    /// Whether the order of parameters does not count.
+    pub sort: bool,
+}
+
+/// How long responses are fresh.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TtlConfig {
+    /// Where the origin says nothing; `"0s"` does not store such responses.
+    pub default: Time,
+    /// The same for one status, like `"404" = "10s"`.
+    pub by_status: BTreeMap<String, Time>,
+    /// Whatever the origin says (except `no-store` and `private`).
+    #[serde(rename = "override")]
+    pub override_: Option<Time>,
+    /// The longest lifetime believed.
+    pub max: Option<Time>,
+}
+
+impl Default for TtlConfig {
+    fn default() -> Self {
+        Self { default: Time::secs(0), by_status: BTreeMap::new(), override_: None, max: None }
+    }
+}

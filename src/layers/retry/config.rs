@@ -1,0 +1,90 @@
+//! What the user writes in `[route.retry]`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Size, Time};
+
+/// When a failed attempt is made again.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryConfig {
+    /// How many attempts, the first one included; 1 turns retries off.
+    pub attempts: u32,
+    /// What is retried: `connect`, `reset`, `timeout`, or a status like `503` or `5xx`.
+    pub on: Vec<String>,
+    /// Methods that may be sent twice. Others are retried only when nothing of them was sent.
+    pub methods: Vec<String>,
+    /// How long one attempt may take to its response head; the upstream's `read_timeout` if not given.
+    pub per_try_timeout: Option<Time>,
+    /// How long to wait before an attempt.
+    pub backoff: BackoffConfig,
+    /// How many retries at most, for all requests of the upstream together.
+    pub budget: BudgetConfig,
+    /// Wait as long as the origin's `Retry-After` says, or give up where that is beyond the deadline.
+    pub respect_retry_after: bool,
+    /// Request bodies up to this size are kept for another attempt.
+    pub max_body: Size,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            attempts: 2,
+            on: ["connect", "reset", "timeout", "502", "503", "504"].map(str::to_owned).to_vec(),
+            methods: ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"].map(str::to_owned).to_vec(),
+            per_try_timeout: None,
+            backoff: BackoffConfig::default(),
+            budget: BudgetConfig::default(),
+            respect_retry_after: true,
+            max_body: Size::kib(64),
+        }
+    }
+}
+
+/// Exponential backoff.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackoffConfig {
+    /// The longest wait before the second attempt.
+    pub base: Time,
+    /// By how much it grows an attempt.
+    pub factor: f64,
+    /// The longest wait before any attempt.
+    pub max: Time,
+    /// `full`: a random time up to the longest; `none`: the longest.
+    pub jitter: Jitter,
+}
+
+impl Default for BackoffConfig {
+    fn default() -> Self {
+        Self { base: Time::millis(25), factor: 2.0, max: Time::secs(1), jitter: Jitter::Full }
+    }
+}
+
+/// How a wait is spread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Jitter {
+    /// Uniformly between zero and the longest wait.
+    #[default]
+    Full,
+    /// Not at all.
+    None,
+}
+
+/// How many retries an upstream is given, whatever single requests ask for.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BudgetConfig {
+    /// Retries per successful request.
+    pub ratio: f64,
+    /// Retries a second that are always allowed.
+    pub min_per_second: u32,
+}
+
+impl Default for BudgetConfig {
+    fn default() -> Self {
+        Self { ratio: 0.2, min_per_second: 10 }
+    }
+}

@@ -1,0 +1,12 @@
+//! Forebay: a caching, asynchronous API gateway for slow APIs.
+
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod http;
+pub mod layers;
+pub mod metrics;
+pub mod report;
+pub mod route;
+pub mod units;
+pub mod upstream;

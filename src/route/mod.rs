@@ -1,0 +1,3 @@
+//! Pure matching: host, path, method, header, query.
+
+pub mod config;

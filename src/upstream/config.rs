@@ -1,0 +1,185 @@
+//! What the user writes in `[upstream.NAME]`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::Time;
+
+/// A named set of endpoints, minus its concurrency, which admission owns.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointsConfig {
+    /// Where requests go: URLs without path, or `{ url = "...", weight = 2 }`.
+    pub endpoints: Vec<EndpointConfig>,
+    /// How an endpoint is chosen.
+    #[serde(default)]
+    pub balance: Balance,
+    /// The header field whose value decides in `hash` mode; the client address if not given.
+    #[serde(default)]
+    pub hash_header: Option<String>,
+    /// What is spoken to endpoints.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// How long connecting may take, the TLS handshake included.
+    #[serde(default = "connect_timeout")]
+    pub connect_timeout: Time,
+    /// How long an endpoint may be silent: before the response head, and between two reads of the body.
+    #[serde(default = "read_timeout")]
+    pub read_timeout: Time,
+    /// How many connections an endpoint is given; requests beyond it wait.
+    #[serde(default = "max_connections")]
+    pub max_connections: u32,
+    /// How long an unused connection is kept; should be less than the origin's keep-alive.
+    #[serde(default = "idle_timeout")]
+    pub idle_timeout: Time,
+    /// How often names are resolved again.
+    #[serde(default = "resolve_interval")]
+    pub resolve_interval: Time,
+    /// What the origin gets as `Host`: `preserve` (the client's), `endpoint` (the URL's), or a fixed name.
+    #[serde(default = "host")]
+    pub host: String,
+    /// How `https` endpoints are trusted.
+    #[serde(default)]
+    pub tls: UpstreamTlsConfig,
+    /// When a failing endpoint is left out for a while.
+    #[serde(default)]
+    pub ejection: EjectionConfig,
+}
+
+const fn connect_timeout() -> Time {
+    Time::secs(2)
+}
+
+const fn read_timeout() -> Time {
+    Time::secs(30)
+}
+
+const fn max_connections() -> u32 {
+    256
+}
+
+const fn idle_timeout() -> Time {
+    Time::secs(3)
+}
+
+const fn resolve_interval() -> Time {
+    Time::secs(30)
+}
+
+fn host() -> String {
+    "preserve".to_owned()
+}
+
+impl Default for EndpointsConfig {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            balance: Balance::default(),
+            hash_header: None,
+            protocol: Protocol::default(),
+            connect_timeout: connect_timeout(),
+            read_timeout: read_timeout(),
+            max_connections: max_connections(),
+            idle_timeout: idle_timeout(),
+            resolve_interval: resolve_interval(),
+            host: host(),
+            tls: UpstreamTlsConfig::default(),
+            ejection: EjectionConfig::default(),
+        }
+    }
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum EndpointConfig {
+    /// `"http://10.0.0.1:8000"`.
+    Url(String),
+    /// With a weight.
+    Weighted(WeightedEndpoint),
+}
+
+/// An endpoint that takes more or less than the others.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedEndpoint {
+    /// `"http://10.0.0.1:8000"`.
+    pub url: String,
+    /// Its share of the requests, relative to the others'.
+    #[serde(default = "weight")]
+    pub weight: u32,
+}
+
+const fn weight() -> u32 {
+    1
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// The better of two random ones, by latency and requests in flight.
+    #[default]
+    P2c,
+    /// One after the other.
+    RoundRobin,
+    /// The one with the fewest requests in flight.
+    LeastRequests,
+    /// By a hash of a header field or the client address: the same client, the same endpoint.
+    Hash,
+}
+
+/// What is spoken to endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/2 where TLS negotiates it (ALPN), else HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, by prior knowledge in clear text.
+    Http2,
+}
+
+/// How `https` endpoints are trusted, and how we show who we are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamTlsConfig {
+    /// A PEM file of authorities to trust instead of the system's.
+    pub ca: Option<String>,
+    /// The name to ask for and to expect in the certificate; the endpoint's host if not given.
+    pub server_name: Option<String>,
+    /// Our certificate chain, a PEM file.
+    pub cert: Option<String>,
+    /// Its private key, a PEM file.
+    pub key: Option<String>,
+}
+
+/// When a failing endpoint is left out.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EjectionConfig {
+    /// After so many failures in a row; 0 turns it off.
+    pub consecutive_errors: u32,
+    /// After this share of failures in the last ten seconds (of at least ten requests); 0 turns it off.
+    pub error_rate: f64,
+    /// For how long, the first time; it doubles each time in a row.
+    pub base: Time,
+    /// For how long at most.
+    pub max: Time,
+    /// At most this share of the endpoints is out at once.
+    pub max_ejected: f64,
+}
+
+impl Default for EjectionConfig {
+    fn default() -> Self {
+        Self {
+            consecutive_errors: 5,
+            error_rate: 0.5,
+            base: Time::secs(10),
+            max: Time::secs(300),
+            max_ejected: 0.5,
+        }
+    }
+}

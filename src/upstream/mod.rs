@@ -1,0 +1,3 @@
+//! Endpoint sets: balance, pool, health, resolve, client.
+
+pub mod config;
