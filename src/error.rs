@@ -37,6 +37,16 @@ impl Error {
 /// What the client did wrong, as far as layers below the ingress can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientError {
+    /// The head breaks a rule that framing or routing depend on; the word says which: 400, and the connection ends.
+    BadRequest(&'static str),
+    /// The target is longer than we accept: 414.
+    TargetTooLong,
+    /// Too many fields, or too large: 431.
+    HeadTooLarge,
+    /// `CONNECT`, or a method whose name is absurdly long: 501, and the connection ends (RFC 9931 §8).
+    MethodNotImplemented,
+    /// `TRACE`, which would tell an attacker what the gateway adds: 405 (RFC 9110 §9.3.8, §17.9).
+    MethodRefused,
     /// The request body broke its framing (RFC 9112 §7.1, §8; RFC 9113 §8.1.1): 400.
     BadBody,
     /// The request body ended early or the connection broke: 400, if anybody still listens.
@@ -53,6 +63,11 @@ impl ClientError {
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::BadRequest(word) => word,
+            Self::TargetTooLong => "target_too_long",
+            Self::HeadTooLarge => "request_head_too_large",
+            Self::MethodNotImplemented => "method_not_implemented",
+            Self::MethodRefused => "method_refused",
             Self::BadBody => "bad_request_body",
             Self::BodyAborted => "request_body_aborted",
             Self::BodyTimeout => "request_body_timeout",

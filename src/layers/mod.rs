@@ -57,9 +57,15 @@ pin_project! {
     #[project = EitherProj]
     pub enum Either<A, B> {
         /// The first.
-        Left { #[pin] future: A },
+        Left {
+            /// Its future.
+            #[pin] future: A
+        },
         /// The second.
-        Right { #[pin] future: B },
+        Right {
+            /// Its future.
+            #[pin] future: B
+        },
     }
 }
 
