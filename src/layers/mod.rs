@@ -53,19 +53,14 @@ where
 pub type Boxed<'a> = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send + 'a>>;
 
 pin_project! {
+    #[allow(missing_docs, reason = "the macro takes no docs on fields of variants")]
     /// One of two ways to an answer.
     #[project = EitherProj]
     pub enum Either<A, B> {
         /// The first.
-        Left {
-            /// Its future.
-            #[pin] future: A
-        },
+        Left { #[pin] future: A },
         /// The second.
-        Right {
-            /// Its future.
-            #[pin] future: B
-        },
+        Right { #[pin] future: B },
     }
 }
 
