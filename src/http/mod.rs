@@ -9,6 +9,8 @@ pub mod replay;
 pub mod request;
 pub mod response;
 pub mod shared;
+#[cfg(test)]
+pub mod testing;
 pub mod trail;
 
 pub use body::{Body, Chunks};

@@ -1,0 +1,312 @@
+//! The tower glue: the first attempt is polled in place, only a retry allocates a future.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+use tower_service::Service;
+
+use crate::clock;
+use crate::error::{Error, UpstreamError, UpstreamErrorKind};
+use crate::http::{Body, Request, RequestBody, Response, Trail};
+use crate::layers::{Boxed, Inner};
+use crate::metrics::{Counter, Metrics};
+
+use super::budget::Budget;
+use super::condition::{self, Cause, Decision, Facts, GiveUp};
+use super::plan::RetryPlan;
+use super::template::Template;
+
+/// A response up to this size that is to be retried is read to its end, so that its connection can be used again.
+const DRAIN_MAX_BYTES: u64 = 16 * 1024;
+
+type Outcome = Result<Response, Error>;
+
+/// Makes failed attempts of `S` again.
+pub struct Retry<S> {
+    plan: RetryPlan,
+    budget: Arc<Budget>,
+    retries: [Counter; Cause::ALL.len()],
+    given_up: [Counter; GiveUp::ALL.len()],
+    budget_exhausted: Counter,
+    inner: S,
+}
+
+impl<S> Retry<S> {
+    /// A layer of one route; `budget` is its upstream's, shared with the upstream's other routes.
+    pub fn new(plan: RetryPlan, budget: Arc<Budget>, metrics: &Metrics, route: &str, inner: S) -> Self {
+        let retries = Cause::ALL.map(|cause| {
+            let labels = [("route", route), ("reason", cause.as_str())];
+            metrics.counter("forebay_retries_total", "Attempts after the first, by what went wrong", &labels)
+        });
+        let given_up = GiveUp::ALL.map(|reason| {
+            let labels = [("route", route), ("reason", reason.as_str())];
+            let help = "Failures worth a retry that were not retried, by why not";
+            metrics.counter("forebay_retries_given_up_total", help, &labels)
+        });
+        let budget_exhausted = metrics.counter(
+            "forebay_retry_budget_exhausted_total",
+            "Retries not made because the upstream's budget was spent",
+            &[("route", route)],
+        );
+        Self { plan, budget, retries, given_up, budget_exhausted, inner }
+    }
+}
+
+#[cfg(test)]
+impl<S> Retry<S> {
+    /// What was counted: the words of retries and of giving up, each as often as it was counted.
+    pub(super) fn counted(&self) -> Vec<&'static str> {
+        let retries = Cause::ALL.into_iter().map(Cause::as_str).zip(&self.retries);
+        let given_up = GiveUp::ALL.into_iter().map(GiveUp::as_str).zip(&self.given_up);
+        retries
+            .chain(given_up)
+            .flat_map(|(word, counter)| std::iter::repeat_n(word, usize::try_from(counter.get()).unwrap()))
+            .collect()
+    }
+
+    pub(super) const fn inner(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<'a, S: Inner> Service<Request> for &'a Retry<S> {
+    type Response = Response;
+    type Error = Error;
+    type Future = Sending<'a, S>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Sending<'a, S> {
+        let layer: &'a Retry<S> = self;
+        request.trail.note(|notes| notes.attempts = 1);
+        // A tunnel has no second attempt: the client's side of it is handed over with the first.
+        if layer.plan.attempts == 1 || request.upgrade.is_some() {
+            return Sending {
+                layer,
+                first: Some(layer.inner.send(request)),
+                timer: None,
+                template: None,
+                rest: None,
+            };
+        }
+        let timer = layer.attempt_timer(&mut request);
+        // What may not be sent twice is not worth keeping: it is retried only where none of it was read.
+        let keep = if layer.may_repeat(&request) { layer.plan.max_body } else { 0 };
+        let template = Some(Box::new(Template::of(&mut request, keep)));
+        Sending { layer, first: Some(layer.inner.send(request)), timer, template, rest: None }
+    }
+}
+
+pin_project! {
+    /// The answer to a request that may be retried.
+    pub struct Sending<'a, S: Inner> {
+        layer: &'a Retry<S>,
+        #[pin]
+        first: Option<S::Future<'a>>,
+        #[pin]
+        timer: Option<Sleep>,
+        template: Option<Box<Template>>,
+        rest: Option<Boxed<'a>>,
+    }
+}
+
+impl<S: Inner> Future for Sending<'_, S> {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let mut this = self.project();
+        if let Some(first) = this.first.as_mut().as_pin_mut() {
+            let outcome = match first.poll(cx) {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => match this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
+                    Some(Poll::Ready(())) => Err(timed_out(this.template.as_deref())),
+                    Some(Poll::Pending) | None => return Poll::Pending,
+                },
+            };
+            // Whatever the attempt still holds is free before the next one begins.
+            this.first.set(None);
+            this.timer.set(None);
+            let Some(mut template) = this.template.take() else { return Poll::Ready(outcome) };
+            match this.layer.judge(outcome, &mut template) {
+                Verdict::Final(outcome) => return Poll::Ready(outcome),
+                Verdict::Again(again) => *this.rest = Some(Box::pin(this.layer.rest(template, again))),
+            }
+        }
+        match this.rest {
+            Some(rest) => rest.as_mut().poll(cx),
+            // Polled after its end, which no caller does.
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// What follows an attempt.
+enum Verdict {
+    /// The client gets this.
+    Final(Outcome),
+    /// Another attempt.
+    Again(Again),
+}
+
+/// An attempt to be made.
+struct Again {
+    body: RequestBody,
+    wait: Duration,
+    /// What is made good.
+    failed: Outcome,
+}
+
+impl<S: Inner> Retry<S> {
+    /// Every attempt after the first.
+    async fn rest(&self, mut template: Box<Template>, mut again: Again) -> Outcome {
+        loop {
+            pause(again.failed, again.wait).await;
+            let mut request = template.request(again.body);
+            request.trail.note(|notes| notes.attempts = template.attempt.number + 1);
+            let outcome = match self.attempt_timer(&mut request) {
+                None => self.inner.send(request).await,
+                Some(timer) => tokio::select! {
+                    biased;
+                    outcome = self.inner.send(request) => outcome,
+                    () = timer => Err(timed_out(Some(&template))),
+                },
+            };
+            match self.judge(outcome, &mut template) {
+                Verdict::Final(outcome) => return outcome,
+                Verdict::Again(next) => again = next,
+            }
+        }
+    }
+
+    /// Decides what follows an attempt, and prepares the next one.
+    fn judge(&self, outcome: Outcome, template: &mut Template) -> Verdict {
+        let cause = match &outcome {
+            Ok(response) => condition::cause_of_status(&self.plan.on, response.status),
+            Err(error) => condition::cause_of_error(&self.plan.on, error),
+        };
+        if outcome.is_err()
+            && let Some(failure) = template.client_failure()
+        {
+            return Verdict::Final(Err(failure));
+        }
+        let Some(cause) = cause else {
+            if outcome.as_ref().is_ok_and(|response| !response.status.is_server_error()) {
+                self.budget.deposit(clock::now().instant);
+            }
+            return Verdict::Final(outcome);
+        };
+        let mut decision = self.decide(cause, &outcome, template);
+        if let Decision::Retry { wait, .. } = decision {
+            // From here on the failed attempt reads no more of the body, whoever may still poll it.
+            match template.body_again() {
+                Some(body) => {
+                    self.note(decision);
+                    template.attempt.number += 1;
+                    avoid(template, &outcome);
+                    return Verdict::Again(Again { body, wait, failed: outcome });
+                }
+                None => decision = Decision::GiveUp(GiveUp::Body),
+            }
+        }
+        self.note(decision);
+        Verdict::Final(outcome)
+    }
+
+    fn decide(&self, cause: Cause, outcome: &Outcome, template: &Template) -> Decision {
+        let now = clock::now();
+        let made = template.attempt.number + 1;
+        let retry_after = match outcome {
+            Ok(response) if self.plan.respect_retry_after => {
+                condition::retry_after(&response.headers, now.wall)
+            }
+            _ => None,
+        };
+        let facts = Facts {
+            attempts_left: self.plan.attempts.saturating_sub(made),
+            repeatable: self.plan.methods.contains(&template.method),
+            sent: !matches!(outcome, Err(Error::Upstream(error)) if !error.sent),
+            replayable: template.can_replay(),
+            retry_after,
+            backoff: self.plan.backoff.wait(made, fastrand::f64()),
+            left: template.deadline.map(|deadline| deadline.saturating_duration_since(now.instant)),
+        };
+        condition::decide(cause, &facts, || self.budget.try_withdraw(now.instant))
+    }
+
+    fn note(&self, decision: Decision) {
+        tracing::debug!(decision = decision.as_str(), "an attempt failed");
+        let counter = match decision {
+            Decision::Retry { cause, .. } => self.retries.get(cause as usize),
+            Decision::GiveUp(reason) => self.given_up.get(reason as usize),
+        };
+        if let Some(counter) = counter {
+            counter.increment();
+        }
+        if decision == Decision::GiveUp(GiveUp::Budget) {
+            self.budget_exhausted.increment();
+        }
+    }
+
+    fn may_repeat(&self, request: &Request) -> bool {
+        self.plan.methods.contains(&request.method)
+    }
+
+    /// The end of an attempt, where that comes before the request's deadline.
+    ///
+    /// An attempt that is cut short cannot tell which endpoint it was at. Its trail can, so it is given one.
+    fn attempt_timer(&self, request: &mut Request) -> Option<Sleep> {
+        let end = clock::now().instant + self.plan.per_try_timeout?;
+        if request.deadline.is_some_and(|deadline| deadline <= end) {
+            return None;
+        }
+        if !request.trail.is_kept() {
+            request.trail = Trail::kept();
+        }
+        Some(tokio::time::sleep_until(end))
+    }
+}
+
+/// The error of an attempt that took longer than `per_try_timeout`. What of it was sent is not known.
+fn timed_out(template: Option<&Template>) -> Error {
+    let error = UpstreamError::sent(UpstreamErrorKind::HeadTimeout);
+    let endpoint = template.and_then(|template| template.trail.read().endpoint);
+    Error::Upstream(UpstreamError { endpoint, ..error })
+}
+
+/// Notes where the attempt failed, so that the next one goes elsewhere if it can.
+fn avoid(template: &mut Template, outcome: &Outcome) {
+    let endpoint = match outcome {
+        Err(Error::Upstream(error)) => error.endpoint.clone(),
+        Ok(_) => template.trail.read().endpoint,
+        Err(_) => None,
+    };
+    if let Some(endpoint) = endpoint
+        && !template.attempt.avoid.contains(&endpoint)
+    {
+        template.attempt.avoid.push(endpoint);
+    }
+}
+
+/// Waits before the next attempt, and uses the time to read what is left of a small response.
+async fn pause(failed: Outcome, wait: Duration) {
+    let until = clock::now().instant + wait;
+    if let Ok(response) = failed {
+        // Bounded by the pause: an origin that failed does not also get to hold up the next attempt.
+        let _ = tokio::time::timeout_at(until, drain(response.body)).await;
+    }
+    tokio::time::sleep_until(until).await;
+}
+
+async fn drain(mut body: Body) {
+    if http_body::Body::size_hint(&body).upper().is_some_and(|size| size <= DRAIN_MAX_BYTES) {
+        while let Some(Ok(_)) = body.frame().await {}
+    }
+}
