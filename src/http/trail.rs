@@ -44,6 +44,11 @@ impl Trail {
         Self(None)
     }
 
+    /// Whether anything that is noted is kept.
+    pub const fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Notes something.
     pub fn note(&self, note: impl FnOnce(&mut Notes)) {
         if let Some(notes) = &self.0 {
