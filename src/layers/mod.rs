@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod admission;
+pub mod body_limit;
 pub mod cache;
 pub mod deadline;
 pub mod rate_limit;

@@ -1,1 +1,79 @@
-//! To come.
+//! Respond: the only place where an error becomes a response.
+//!
+//! The body is `application/problem+json` (RFC 9457); `Proxy-Status` (RFC 9209) says the same to machines on the way.
+//! An error is never stored by a cache behind us: `Cache-Control: no-store`.
+//!
+//! ```
+//! use forebay::error::{Error, Refusal};
+//! use forebay::http::RequestId;
+//! let response = forebay::layers::respond::response(&Error::Refused(Refusal::NoRoute), &RequestId::Random(7));
+//! assert_eq!(response.status, 404);
+//! assert_eq!(response.headers["proxy-status"], "forebay; error=destination_not_found; details=\"no_route\"");
+//! ```
+
+mod problem;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+pub use problem::response;
+
+use crate::error::Error;
+use crate::http::{Request, RequestId, Response, Trail};
+
+use super::Inner;
+
+/// Turns whatever fails further in into a response; it never fails itself.
+#[derive(Debug)]
+pub struct Respond<S> {
+    inner: S,
+}
+
+impl<S> Respond<S> {
+    /// Around `inner`.
+    pub const fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<'a, S: Inner> Service<Request> for &'a Respond<S> {
+    type Response = Response;
+    type Error = Error;
+    type Future = Responding<S::Future<'a>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let (id, trail) = (request.id.clone(), request.trail.clone());
+        Responding { inner: self.inner.send(request), id, trail }
+    }
+}
+
+pin_project! {
+    /// An answer that is always a response.
+    pub struct Responding<F> {
+        #[pin]
+        inner: F,
+        id: RequestId,
+        trail: Trail,
+    }
+}
+
+impl<F: Future<Output = Result<Response, Error>>> Future for Responding<F> {
+    type Output = Result<Response, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.inner.poll(cx));
+        Poll::Ready(Ok(result.unwrap_or_else(|error| {
+            this.trail.note(|notes| notes.error = Some(error.as_str()));
+            response(&error, this.id)
+        })))
+    }
+}
