@@ -4,6 +4,7 @@ pub mod body;
 pub mod fields;
 pub mod held;
 pub mod incoming;
+pub mod normalize;
 pub mod peer;
 pub mod replay;
 pub mod request;

@@ -1,0 +1,413 @@
+//! What a request asks for, in the one form that routing, cache key and upstream all use (RFC 3986 §6.2.2).
+//!
+//! ```
+//! use forebay::http::normalize::{self, PathRules};
+//! let path = normalize::path("/a/%2e%2E//%7Euser/./%e2%82%ac", PathRules::default())?;
+//! assert_eq!(path, "/~user/%E2%82%AC");
+//! # Ok::<(), normalize::TargetError>(())
+//! ```
+//!
+//! It happens once, before everything: whoever normalises twice, or for one purpose only, lets a request be one thing
+//! for the policy and another for the origin. So what servers read in two ways is refused and not repaired: `\`,
+//! `%5C`, encoded control characters, `..;x`, `a%2F..`. A `%2F` stays encoded: it is part of its segment.
+//! Double encoding stays double: `%252e` is the text `%2e` and no dot.
+//!
+//! Characters that a path cannot have but clients send (`"<>[]^{|}` and the backtick) become percent triplets.
+
+use std::borrow::Cow;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use http::HeaderValue;
+use http::uri::PathAndQuery;
+
+use crate::error::{ClientError, Error};
+
+use super::Scheme;
+
+/// What is wrong with a request target or a `Host` (RFC 9110 §4.2, §7.2; RFC 9112 §3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{}", self.as_str())]
+pub enum TargetError {
+    /// It does not begin with a slash.
+    NotAPath,
+    /// A control character, a space, a `#` or a byte beyond ASCII stands in it as it is.
+    BadByte,
+    /// A backslash, encoded or not: some servers take it for a slash.
+    Backslash,
+    /// A percent sign without two hexadecimal digits after it.
+    BadTriplet,
+    /// An encoded control character, `%00` first of all.
+    EncodedControl,
+    /// `%2F`, where `encoded_slash` says to refuse it.
+    EncodedSlash,
+    /// A dot segment in disguise: `..;x`, `a%2F..`.
+    DisguisedDots,
+    /// Longer than a target may be: 414.
+    TooLong,
+    /// No host where there must be one.
+    NoHost,
+    /// Not the name or the address of a host.
+    BadHost,
+    /// Not a port.
+    BadPort,
+    /// `user@` before the host (RFC 9110 §4.2.4).
+    UserInfo,
+}
+
+impl TargetError {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotAPath => "target_not_a_path",
+            Self::BadByte => "target_bad_byte",
+            Self::Backslash => "target_backslash",
+            Self::BadTriplet => "target_bad_percent_encoding",
+            Self::EncodedControl => "target_encoded_control",
+            Self::EncodedSlash => "target_encoded_slash",
+            Self::DisguisedDots => "target_disguised_dots",
+            Self::TooLong => "target_too_long",
+            Self::NoHost => "no_host",
+            Self::BadHost => "bad_host",
+            Self::BadPort => "bad_port",
+            Self::UserInfo => "user_info",
+        }
+    }
+}
+
+impl From<TargetError> for Error {
+    fn from(error: TargetError) -> Self {
+        Self::Client(match error {
+            TargetError::TooLong => ClientError::TargetTooLong,
+            error => ClientError::BadRequest(error.as_str()),
+        })
+    }
+}
+
+/// Where paths leave a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathRules {
+    /// `//` is `/`.
+    pub merge_slashes: bool,
+    /// `%2F` is refused.
+    pub reject_encoded_slash: bool,
+}
+
+impl Default for PathRules {
+    fn default() -> Self {
+        Self { merge_slashes: true, reject_encoded_slash: false }
+    }
+}
+
+/// Normalises a path and checks the query, which stays as it is. `None`: it was normal already.
+///
+/// # Errors
+/// What cannot be forwarded safely, see [`TargetError`].
+pub fn path_and_query(target: &PathAndQuery, rules: PathRules) -> Result<Option<PathAndQuery>, TargetError> {
+    let text = target.as_str();
+    if let Some(end) = normal_end(text.as_bytes(), rules) {
+        check_query(text.as_bytes().get(end..).unwrap_or_default())?;
+        return Ok(None);
+    }
+    let (path, query) = match text.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (text, None),
+    };
+    // `http://host?query` has an empty path, which is `/` (RFC 9110 §4.2.3).
+    let mut normal = rewrite(if path.is_empty() { "/" } else { path }, rules)?;
+    if let Some(query) = query {
+        check_query(query.as_bytes())?;
+        normal.push('?');
+        normal.push_str(query);
+    }
+    PathAndQuery::try_from(normal).map(Some).map_err(|_| TargetError::TooLong)
+}
+
+/// Normalises a path without a query; borrows it where it was normal already.
+///
+/// # Errors
+/// What cannot be forwarded safely, see [`TargetError`].
+pub fn path(path: &str, rules: PathRules) -> Result<Cow<'_, str>, TargetError> {
+    match normal_end(path.as_bytes(), rules) {
+        Some(end) if end == path.len() => Ok(Cow::Borrowed(path)),
+        _ => rewrite(path, rules).map(Cow::Owned),
+    }
+}
+
+/// What a byte is in a path.
+enum Class {
+    Plain,
+    Slash,
+    Dot,
+    Percent,
+    Question,
+    Other,
+}
+
+const fn class(byte: u8) -> Class {
+    match byte {
+        b'/' => Class::Slash,
+        b'.' => Class::Dot,
+        b'%' => Class::Percent,
+        b'?' => Class::Question,
+        byte if is_unreserved(byte) => Class::Plain,
+        b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@' => {
+            Class::Plain
+        }
+        _ => Class::Other,
+    }
+}
+
+/// RFC 3986 §2.3.
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Where the path ends, if it is surely normal. It may say no to a normal path that looks odd.
+fn normal_end(bytes: &[u8], rules: PathRules) -> Option<usize> {
+    if bytes.first() != Some(&b'/') {
+        return None;
+    }
+    let mut at = 1;
+    let mut after_slash = true;
+    while let Some(&byte) = bytes.get(at) {
+        let slash = std::mem::replace(&mut after_slash, false);
+        match class(byte) {
+            Class::Plain => {}
+            Class::Slash if slash && rules.merge_slashes => return None,
+            Class::Slash => after_slash = true,
+            Class::Dot if slash => match bytes.get(at + 1) {
+                None | Some(b'/' | b'?' | b'.' | b';' | b'%') => return None,
+                Some(_) => {}
+            },
+            Class::Dot => {}
+            Class::Percent => {
+                let (high, low) = (*bytes.get(at + 1)?, *bytes.get(at + 2)?);
+                let value = triplet(high, low)?;
+                let raised = high.is_ascii_lowercase() || low.is_ascii_lowercase();
+                if raised
+                    || value == b'/'
+                    || value == b'\\'
+                    || value.is_ascii_control()
+                    || is_unreserved(value)
+                {
+                    return None;
+                }
+                at += 2;
+            }
+            Class::Question => return Some(at),
+            Class::Other => return None,
+        }
+        at += 1;
+    }
+    Some(at)
+}
+
+const fn triplet(high: u8, low: u8) -> Option<u8> {
+    match ((high as char).to_digit(16), (low as char).to_digit(16)) {
+        (Some(high), Some(low)) => Some((high * 16 + low) as u8),
+        _ => None,
+    }
+}
+
+/// The normal form of a path that is not surely normal.
+fn rewrite(path: &str, rules: PathRules) -> Result<String, TargetError> {
+    let mut segments = path.strip_prefix('/').ok_or(TargetError::NotAPath)?.split('/').peekable();
+    // Every segment goes out with its slash in front, so a last dot segment owes one.
+    let mut out = String::with_capacity(path.len());
+    let mut segment = String::new();
+    while let Some(raw) = segments.next() {
+        let last = segments.peek().is_none();
+        segment.clear();
+        decode(raw, &mut segment, rules)?;
+        match segment.as_str() {
+            "" if rules.merge_slashes && !last => {}
+            "." if !last => {}
+            "." => out.push('/'),
+            ".." => {
+                out.truncate(out.rfind('/').unwrap_or_default());
+                if last {
+                    out.push('/');
+                }
+            }
+            segment => {
+                check_disguise(segment)?;
+                out.push('/');
+                out.push_str(segment);
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Adds a segment to `out`: triplets of unreserved characters decoded, others in upper case.
+fn decode(raw: &str, out: &mut String, rules: PathRules) -> Result<(), TargetError> {
+    let mut bytes = raw.bytes();
+    while let Some(byte) = bytes.next() {
+        match class(byte) {
+            Class::Plain | Class::Dot => out.push(char::from(byte)),
+            Class::Percent => {
+                let (Some(high), Some(low)) = (bytes.next(), bytes.next()) else {
+                    return Err(TargetError::BadTriplet);
+                };
+                match triplet(high, low).ok_or(TargetError::BadTriplet)? {
+                    b'\\' => return Err(TargetError::Backslash),
+                    b'/' if rules.reject_encoded_slash => return Err(TargetError::EncodedSlash),
+                    value if value.is_ascii_control() => return Err(TargetError::EncodedControl),
+                    value if is_unreserved(value) => out.push(char::from(value)),
+                    value => encode(value, out),
+                }
+            }
+            Class::Other => match byte {
+                b'\\' => return Err(TargetError::Backslash),
+                b'"' | b'<' | b'>' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}' => encode(byte, out),
+                _ => return Err(TargetError::BadByte),
+            },
+            Class::Slash | Class::Question => return Err(TargetError::BadByte),
+        }
+    }
+    Ok(())
+}
+
+/// Adds a byte as a percent triplet, in upper case (RFC 3986 §2.1).
+pub fn encode(byte: u8, out: &mut String) {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0').to_ascii_uppercase();
+    out.push('%');
+    out.push(digit(byte >> 4));
+    out.push(digit(byte & 0xf));
+}
+
+/// Refuses a segment that some server would take for a dot segment, once it has decoded a slash or cut a parameter.
+fn check_disguise(segment: &str) -> Result<(), TargetError> {
+    let is_dots = |part: &str| {
+        let end = part.find(';').into_iter().chain(part.find("%3B")).min().unwrap_or(part.len());
+        matches!(part.get(..end), Some("." | ".."))
+    };
+    if segment.split("%2F").any(is_dots) { Err(TargetError::DisguisedDots) } else { Ok(()) }
+}
+
+/// A query is opaque, but it is visible ASCII and no fragment (RFC 9112 §3.2).
+fn check_query(query: &[u8]) -> Result<(), TargetError> {
+    if query.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#') {
+        Ok(())
+    } else {
+        Err(TargetError::BadByte)
+    }
+}
+
+/// Host and port as [`Target::authority`](super::Target::authority) has them: lower case, no trailing dot, no
+/// default port. A value that is so already is shared, not copied.
+///
+/// # Errors
+/// What is no host and port, see [`TargetError`].
+pub fn authority_value(value: &HeaderValue, scheme: Scheme) -> Result<HeaderValue, TargetError> {
+    if is_canonical(value.as_bytes(), scheme) {
+        return Ok(value.clone());
+    }
+    let canonical = canonical(value.as_bytes(), scheme)?;
+    if canonical.as_bytes() == value.as_bytes() {
+        return Ok(value.clone());
+    }
+    HeaderValue::try_from(canonical).map_err(|_| TargetError::BadHost)
+}
+
+/// The same for bytes that are no field value.
+///
+/// # Errors
+/// What is no host and port, see [`TargetError`].
+pub fn authority(host: &[u8], scheme: Scheme) -> Result<HeaderValue, TargetError> {
+    HeaderValue::try_from(canonical(host, scheme)?).map_err(|_| TargetError::BadHost)
+}
+
+/// A host without a port in its canonical form: lower case, no trailing dot, IPv6 in brackets (RFC 5952).
+///
+/// # Errors
+/// What is no host, see [`TargetError`].
+pub fn host(text: &str) -> Result<String, TargetError> {
+    if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        let address: Ipv6Addr = inner.parse().map_err(|_| TargetError::BadHost)?;
+        return Ok(format!("[{address}]"));
+    }
+    let lower = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    if is_host(lower.as_bytes()) { Ok(lower) } else { Err(TargetError::BadHost) }
+}
+
+/// The longest name of a host, in bytes (RFC 1035 §2.3.4).
+const HOST_MAX: usize = 255;
+
+/// Whether this is the canonical name of a host, or the canonical form of an IPv4 address.
+///
+/// `sub-delims` and percent triplets, which RFC 3986 would let pass in a `reg-name`, are in no name that DNS or a
+/// certificate has; in `X-Forwarded-Host` or a log line they would do harm.
+fn is_host(name: &[u8]) -> bool {
+    let mut last = 0..0;
+    for (at, byte) in name.iter().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => last.end = at + 1,
+            b'.' if !last.is_empty() => last = at + 1..at + 1,
+            _ => return false,
+        }
+    }
+    if last.is_empty() || name.len() > HOST_MAX {
+        return false;
+    }
+    // A name that ends in a number can only be an address: what reads `127.1` does not agree with what does not.
+    let numeric = name.get(last).is_some_and(|label| label.iter().all(u8::is_ascii_digit));
+    !numeric || std::str::from_utf8(name).is_ok_and(|name| name.parse::<Ipv4Addr>().is_ok())
+}
+
+fn is_canonical(value: &[u8], scheme: Scheme) -> bool {
+    match memchr::memchr(b':', value) {
+        None => is_host(value),
+        Some(colon) => {
+            let (name, port) = value.split_at(colon);
+            let port = port.get(1..).unwrap_or_default();
+            is_host(name)
+                && port.first() != Some(&b'0')
+                && matches!(parse_port(port), Ok(Some(port)) if port != scheme.default_port())
+        }
+    }
+}
+
+fn canonical(value: &[u8], scheme: Scheme) -> Result<String, TargetError> {
+    let text = std::str::from_utf8(value).map_err(|_| TargetError::BadHost)?;
+    if text.is_empty() {
+        return Err(TargetError::NoHost);
+    }
+    if text.contains('@') {
+        return Err(TargetError::UserInfo);
+    }
+    let colon =
+        if text.starts_with('[') { text.find("]:").map(|bracket| bracket + 1) } else { text.find(':') };
+    let (name, port) = text.split_at_checked(colon.unwrap_or(text.len())).ok_or(TargetError::BadHost)?;
+    let mut out = host(name)?;
+    match parse_port(port.strip_prefix(':').unwrap_or_default().as_bytes())? {
+        Some(port) if port != scheme.default_port() => {
+            out.push(':');
+            out.push_str(itoa::Buffer::new().format(port));
+        }
+        _ => {}
+    }
+    Ok(out)
+}
+
+/// One to five digits; `None` for no digit at all, which says as much as no port (RFC 3986 §6.2.3).
+fn parse_port(digits: &[u8]) -> Result<Option<u16>, TargetError> {
+    if digits.len() > 5 {
+        return Err(TargetError::BadPort);
+    }
+    let mut port: u32 = 0;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return Err(TargetError::BadPort);
+        }
+        port = port * 10 + u32::from(digit - b'0');
+    }
+    if digits.is_empty() {
+        return Ok(None);
+    }
+    u16::try_from(port).map(Some).map_err(|_| TargetError::BadPort)
+}
+
+#[cfg(test)]
+#[path = "normalize_tests.rs"]
+mod tests;
