@@ -1,5 +1,6 @@
 //! What travels through the stack: [`Request`], [`Response`], their bodies, and what is released at a body's end.
 
+pub mod authority;
 pub mod body;
 pub mod fields;
 pub mod held;

@@ -1,8 +1,11 @@
 //! Tables and properties for [`super`]; the clauses are those of "Target, Host, path" in RFC 3986, 9110 and 9112.
 
+use http::HeaderValue;
 use proptest::prelude::*;
 
 use super::*;
+use crate::http::Scheme;
+use crate::http::authority::is_canonical;
 
 const KEEP: PathRules = PathRules { merge_slashes: false, reject_encoded_slash: false };
 const REJECT: PathRules = PathRules { merge_slashes: true, reject_encoded_slash: true };
