@@ -81,7 +81,7 @@ pub(super) fn is_canonical(value: &[u8], scheme: Scheme) -> bool {
             let (name, port) = value.split_at(colon);
             let port = port.get(1..).unwrap_or_default();
             is_host(name)
-                && port.first() != Some(&b'0')
+                && (port.first() != Some(&b'0') || port == b"0")
                 && matches!(parse_port(port), Ok(Some(port)) if port != scheme.default_port())
         }
     }

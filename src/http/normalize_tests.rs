@@ -118,6 +118,7 @@ fn authorities_become_canonical() {
         ("example.com:0080", "example.com"),
         ("example.com:08080", "example.com:8080"),
         ("example.com:", "example.com"),
+        ("example.com:000", "example.com:0"),
         ("example.com.:443", "example.com:443"),
         ("my_host", "my_host"),
         ("127.0.0.1:8080", "127.0.0.1:8080"),
