@@ -22,7 +22,7 @@ pub struct RateLimitConfig {
     /// What happens to a request beyond it: refused with 429, or delayed in a bounded queue.
     #[serde(default)]
     pub mode: Mode,
-    /// How many requests may wait at once in `delay` mode.
+    /// How many requests may wait at once in `delay` mode; none waits longer than five minutes.
     #[serde(default = "queue")]
     pub queue: u32,
     /// What it counts: every request, or only those that the cache does not answer.
