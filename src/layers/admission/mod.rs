@@ -1,3 +1,58 @@
-//! To come.
+//! Admission: backpressure at an upstream that can take only so much at once.
+//!
+//! ```
+//! use forebay::http::Trail;
+//! use forebay::layers::admission::{self, Gate, config::ConcurrencyConfig};
+//! use forebay::metrics::Metrics;
+//! use forebay::report::{Path, Report};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config: ConcurrencyConfig = toml::from_str(
+//!     r#"
+//!     limit = 1
+//!     queue = 1
+//!     queue_timeout = "10ms"
+//!     "#,
+//! )?;
+//! let mut report = Report::new();
+//! let plan = admission::plan(&config, &Path::root(), &mut report);
+//! assert!(!report.has_errors());
+//!
+//! let gate = Gate::new("orders", &plan, &Metrics::default());
+//! let permit = gate.try_acquire();
+//! assert!(permit.is_some());
+//! assert!(gate.try_acquire().is_none());
+//!
+//! let refused = gate.acquire(None, &Trail::off()).await;
+//! assert_eq!(refused.err().map(|error| error.as_str()), Some("queue_timeout"));
+//!
+//! drop(permit);
+//! assert!(gate.acquire(None, &Trail::off()).await.is_ok());
+//! assert_eq!(gate.in_flight(), 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What may surprise:
+//!
+//! - A permit is held to the end of the response body. A client that reads slowly holds it that long; the
+//!   server's timeouts bound it.
+//! - Who comes while others wait joins the queue, even if a permit is free at that moment ([`gate`]).
+//! - `Retry-After` follows how fast the queue drains, from 1 to 60 seconds ([`drain`]).
+//! - A tunnel (101) holds no permit.
 
 pub mod config;
+pub mod drain;
+pub mod gate;
+pub mod layer;
+pub mod limit;
+pub mod plan;
+pub mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use gate::{Gate, Permit};
+pub use layer::{Admission, Admitted};
+pub use plan::{AdmissionPlan, plan};

@@ -1,0 +1,330 @@
+//! The gate of one upstream: so many permits, and a bounded queue in the order of arrival.
+//!
+//! One atomic word holds how many permits are out and how many requests wait. A free permit is one
+//! compare-and-swap, and so is its release as long as nobody waits. The queue itself is behind a lock that is
+//! never held over an await; the number of waiters changes only under it.
+//!
+//! - **Nobody overtakes.** Who comes while others wait joins the queue, even if a permit is free at that
+//!   moment.
+//! - **No permit is lost.** A permit is handed over inside a channel. If its receiver is gone, the permit
+//!   comes back and the next in the queue gets it; if its receiver goes later, the permit is dropped with the
+//!   channel.
+//! - **No wake-up is lost.** Joining the queue and giving back a permit both compare the whole word: a
+//!   release that did not see a waiter fails if one joined, and a waiter that did not see a free permit fails
+//!   if one came back.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use crate::clock::{self, Instant};
+use crate::error::{Error, InternalError, Refusal};
+use crate::http::Trail;
+use crate::metrics::Metrics;
+
+use super::drain::Drain;
+use super::limit::{LimitPolicy, Outcome};
+use super::plan::AdmissionPlan;
+use super::watch::{Reason, Watch};
+
+/// Permits of one upstream.
+///
+/// It lives behind an `Arc` and survives a reload as long as its plan is equal. One that was replaced keeps
+/// count of its own permits until they are back; so for a short while after a reload, both may have permits
+/// out.
+#[derive(Debug)]
+pub struct Gate {
+    plan: AdmissionPlan,
+    policy: LimitPolicy,
+    word: AtomicU64,
+    queue: Mutex<Queue>,
+    watch: Watch,
+}
+
+/// Who waits: in the order of arrival, for numbers only grow.
+#[derive(Debug)]
+struct Queue {
+    waiters: BTreeMap<u64, oneshot::Sender<Permit>>,
+    next: u64,
+    drain: Drain,
+}
+
+/// What the word says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Count {
+    in_flight: u32,
+    waiting: u32,
+}
+
+impl Count {
+    const fn unpack(word: u64) -> Self {
+        Self { in_flight: word as u32, waiting: (word >> 32) as u32 }
+    }
+
+    const fn pack(self) -> u64 {
+        (self.waiting as u64) << 32 | self.in_flight as u64
+    }
+}
+
+/// What came of asking for a permit.
+enum Asked {
+    Granted(Permit),
+    Queued(Waiting),
+    Full { retry_after: Duration },
+}
+
+impl Gate {
+    /// A gate with all permits free.
+    pub fn new(upstream: &str, plan: &AdmissionPlan, metrics: &Metrics) -> Arc<Self> {
+        Arc::new(Self {
+            plan: plan.clone(),
+            policy: LimitPolicy::new(plan.limit),
+            word: AtomicU64::new(0),
+            queue: Mutex::new(Queue { waiters: BTreeMap::new(), next: 0, drain: Drain::default() }),
+            watch: Watch::new(upstream, metrics),
+        })
+    }
+
+    /// What it was built from.
+    pub const fn plan(&self) -> &AdmissionPlan {
+        &self.plan
+    }
+
+    /// How many permits are out.
+    pub fn in_flight(&self) -> u32 {
+        self.count().in_flight
+    }
+
+    /// How many requests wait.
+    pub fn waiting(&self) -> u32 {
+        self.count().waiting
+    }
+
+    /// Whether there is no limit, so that no permit is needed.
+    pub const fn is_off(&self) -> bool {
+        self.policy.current().is_none()
+    }
+
+    /// A permit, if one is free and nobody waits for it.
+    pub fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
+        self.change(|count| {
+            let free = count.waiting == 0 && self.has_room(count);
+            free.then_some(Count { in_flight: count.in_flight + 1, ..count })
+        })?;
+        Some(Permit::new(self.clone()))
+    }
+
+    /// A permit, now or after a wait in the queue; the wait is noted on `trail`.
+    ///
+    /// Dropping the future leaves the queue at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::QueueFull`] at once, [`Refusal::QueueTimeout`] after `queue_timeout` or at `deadline`,
+    /// whichever is first: a request that waited in vain never reached the upstream, so it is our refusal and
+    /// no gateway timeout.
+    pub async fn acquire(
+        self: &Arc<Self>,
+        deadline: Option<Instant>,
+        trail: &Trail,
+    ) -> Result<Permit, Error> {
+        let asked_at = clock::now().instant;
+        let waiting = match self.ask(asked_at) {
+            Asked::Granted(permit) => return Ok(permit),
+            Asked::Queued(waiting) => waiting,
+            Asked::Full { retry_after } => {
+                self.watch.refused(Reason::QueueFull);
+                return Err(Refusal::QueueFull { retry_after }.into());
+            }
+        };
+        let timeout = asked_at + self.plan.queue_timeout;
+        let (until, reason) = match deadline {
+            Some(deadline) if deadline < timeout => (deadline, Reason::Deadline),
+            Some(_) | None => (timeout, Reason::QueueTimeout),
+        };
+        let outcome = tokio::time::timeout_at(until, waiting).await;
+        let now = clock::now().instant;
+        let waited = now.saturating_duration_since(asked_at);
+        trail.note(|notes| notes.queue_wait += waited);
+        self.watch.waited(waited);
+        outcome.unwrap_or_else(|_| {
+            self.watch.refused(reason);
+            Err(Refusal::QueueTimeout { retry_after: self.retry_after(now) }.into())
+        })
+    }
+
+    fn ask(self: &Arc<Self>, now: Instant) -> Asked {
+        let mut queue = self.lock();
+        let changed = self.change(|count| {
+            if count.waiting == 0 && self.has_room(count) {
+                return Some(Count { in_flight: count.in_flight + 1, ..count });
+            }
+            (count.waiting < self.plan.queue).then_some(Count { waiting: count.waiting + 1, ..count })
+        });
+        match changed {
+            None => {
+                let waiting = self.count().waiting;
+                Asked::Full { retry_after: queue.drain.retry_after(waiting, now) }
+            }
+            Some((before, after)) if before.waiting == after.waiting => {
+                drop(queue);
+                Asked::Granted(Permit::new(self.clone()))
+            }
+            Some((before, _)) => {
+                if before.waiting == 0 {
+                    queue.drain.begin(now);
+                }
+                let (sender, receiver) = oneshot::channel();
+                let number = queue.next;
+                queue.next += 1;
+                queue.waiters.insert(number, sender);
+                self.watch.queued(1);
+                Asked::Queued(Waiting { gate: self.clone(), number, receiver, over: false })
+            }
+        }
+    }
+
+    fn retry_after(&self, now: Instant) -> Duration {
+        self.lock().drain.retry_after(self.count().waiting, now)
+    }
+
+    /// Takes back a permit, and hands on what is free.
+    fn release(self: &Arc<Self>) {
+        self.watch.in_flight(-1);
+        let returned = |count: Count| Count { in_flight: count.in_flight.saturating_sub(1), ..count };
+        if self.change(|count| (count.waiting == 0).then(|| returned(count))).is_some() {
+            return;
+        }
+        let mut queue = self.lock();
+        self.change(|count| Some(returned(count)));
+        queue.drain.released();
+        self.hand_out(queue);
+    }
+
+    /// Gives free permits to the first in the queue.
+    fn hand_out(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
+        let mut granted: SmallVec<[oneshot::Sender<Permit>; 1]> = SmallVec::new();
+        while !queue.waiters.is_empty() {
+            let next = |count: Count| Count { in_flight: count.in_flight + 1, waiting: count.waiting - 1 };
+            if self.change(|count| (count.waiting > 0 && self.has_room(count)).then(|| next(count))).is_none()
+            {
+                break;
+            }
+            granted.extend(queue.waiters.pop_first().map(|(_, sender)| sender));
+        }
+        // Outside the lock: a receiver that has just left gives its permit back, which takes the lock again.
+        drop(queue);
+        for sender in granted {
+            self.watch.queued(-1);
+            drop(sender.send(Permit::new(self.clone())));
+        }
+    }
+
+    /// Leaves the queue; nothing to do for one whose turn has come.
+    fn leave(&self, number: u64) {
+        let mut queue = self.lock();
+        if queue.waiters.remove(&number).is_some() {
+            self.change(|count| Some(Count { waiting: count.waiting.saturating_sub(1), ..count }));
+            self.watch.queued(-1);
+        }
+    }
+
+    fn learn(self: &Arc<Self>, outcome: Outcome, since: Instant) {
+        let now = clock::now().instant;
+        self.policy.observe(outcome, now.saturating_duration_since(since), now);
+        // The limit may have grown.
+        if self.count().waiting > 0 {
+            self.hand_out(self.lock());
+        }
+    }
+
+    fn has_room(&self, count: Count) -> bool {
+        self.policy.current().is_none_or(|limit| count.in_flight < limit)
+    }
+
+    fn count(&self) -> Count {
+        Count::unpack(self.word.load(Ordering::Acquire))
+    }
+
+    /// Changes the word as a whole, unless `next` refuses: what it was, and what it is.
+    fn change(&self, next: impl Fn(Count) -> Option<Count>) -> Option<(Count, Count)> {
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            let (before, after) = (Count::unpack(word), next(Count::unpack(word))?);
+            match self.word.compare_exchange_weak(word, after.pack(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some((before, after)),
+                Err(current) => word = current,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Leave to have one request at the upstream; its drop gives it back.
+#[derive(Debug)]
+pub struct Permit {
+    gate: Arc<Gate>,
+    /// When it was given, if the policy wants to know.
+    since: Option<Instant>,
+}
+
+impl Permit {
+    /// Wraps a permit that the word already counts.
+    fn new(gate: Arc<Gate>) -> Self {
+        gate.watch.in_flight(1);
+        let since = gate.policy.learns().then(|| clock::now().instant);
+        Self { gate, since }
+    }
+
+    /// Tells how the request went, once its response head is there; otherwise it is [`Outcome::Unknown`].
+    pub fn observe(&mut self, outcome: Outcome) {
+        if let Some(since) = self.since.take() {
+            self.gate.learn(outcome, since);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.observe(Outcome::Unknown);
+        self.gate.release();
+    }
+}
+
+/// A place in the queue; its drop leaves it.
+struct Waiting {
+    gate: Arc<Gate>,
+    number: u64,
+    receiver: oneshot::Receiver<Permit>,
+    over: bool,
+}
+
+impl Future for Waiting {
+    type Output = Result<Permit, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = Pin::new(&mut self.receiver).poll(cx);
+        self.over = polled.is_ready();
+        // A sender is dropped only after it has sent.
+        polled.map_err(|_| Error::Internal(InternalError::Bug("a waiter was forgotten")))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // First leave, then drop the receiver: a permit that is already in it goes back then.
+        if !self.over {
+            self.gate.leave(self.number);
+        }
+    }
+}

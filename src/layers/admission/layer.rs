@@ -1,0 +1,100 @@
+//! The gate of an upstream as a layer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::StatusCode;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::error::Error;
+use crate::http::held::DropAtEnd;
+use crate::http::{Request, Response};
+use crate::layers::{Boxed, Either, Inner};
+
+use super::gate::{Gate, Permit};
+use super::limit::Outcome;
+
+/// Sends a request inward once the upstream's [`Gate`] has a permit for it.
+///
+/// The permit is given back at the end of the response body, not at its head: until then the upstream is at
+/// work. It is given back at once if the request fails or the client leaves. At a 101 it is given back too: a
+/// tunnel may stay for hours and is not counted.
+#[derive(Debug)]
+pub struct Admission<S> {
+    gate: Arc<Gate>,
+    inner: S,
+}
+
+impl<S> Admission<S> {
+    /// The layer of `gate`, which the routes of one upstream share, around `inner`.
+    pub const fn new(gate: Arc<Gate>, inner: S) -> Self {
+        Self { gate, inner }
+    }
+}
+
+impl<S: Inner> Admission<S> {
+    async fn wait(&self, request: Request) -> Result<Response, Error> {
+        let permit = self.gate.acquire(request.deadline, &request.trail).await?;
+        Admitted { future: self.inner.send(request), permit: Some(permit) }.await
+    }
+}
+
+impl<'a, S: Inner> Service<Request> for &'a Admission<S> {
+    type Response = Response;
+    type Error = Error;
+    type Future = Either<Admitted<S::Future<'a>>, Boxed<'a>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let layer: &'a Admission<S> = self;
+        let permit = if layer.gate.is_off() { None } else { layer.gate.try_acquire() };
+        if permit.is_some() || layer.gate.is_off() {
+            Either::Left { future: Admitted { future: layer.inner.send(request), permit } }
+        } else {
+            Either::Right { future: Box::pin(layer.wait(request)) }
+        }
+    }
+}
+
+pin_project! {
+    /// An answer under way with its permit, or without one where there is no limit.
+    pub struct Admitted<F> {
+        // Before the permit: the request is gone from the upstream when another is let in.
+        #[pin]
+        future: F,
+        permit: Option<Permit>,
+    }
+}
+
+impl<F: Future<Output = Result<Response, Error>>> Future for Admitted<F> {
+    type Output = Result<Response, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.future.poll(cx));
+        let Some(mut permit) = this.permit.take() else { return Poll::Ready(result) };
+        permit.observe(outcome(&result));
+        Poll::Ready(result.map(|mut response| {
+            let tunnel = response.status == StatusCode::SWITCHING_PROTOCOLS;
+            if !tunnel && !http_body::Body::is_end_stream(&response.body) {
+                response.body.hold(DropAtEnd(permit));
+            }
+            response
+        }))
+    }
+}
+
+/// What the result tells about the upstream.
+const fn outcome(result: &Result<Response, Error>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Answered,
+        Err(Error::Upstream(_)) => Outcome::Failed,
+        Err(Error::Client(_) | Error::Refused(_) | Error::Internal(_)) => Outcome::Unknown,
+    }
+}

@@ -1,0 +1,544 @@
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http_body_util::BodyExt;
+use tower_service::Service;
+
+use super::config::{ConcurrencyConfig, Mode};
+use super::drain::Drain;
+use super::gate::{Gate, Permit};
+use super::plan::{AdmissionPlan, LimitPlan};
+use super::{Admission, plan};
+use crate::clock::{self, Instant};
+use crate::error::{ClientError, Error, Refusal};
+use crate::http::{
+    Attempt, Body, Chunks, Params, Peer, Request, RequestBody, RequestId, Response, Scheme, Target, Trail,
+};
+use crate::layers::{Boxed, Inner};
+use crate::metrics::Metrics;
+use crate::report::{Path, Report};
+use crate::units::Time;
+
+fn fixed(limit: u32, queue: u32) -> AdmissionPlan {
+    AdmissionPlan { limit: LimitPlan::Fixed(limit), queue, queue_timeout: Duration::from_secs(2) }
+}
+
+fn gate(limit: u32, queue: u32) -> Arc<Gate> {
+    Gate::new("orders", &fixed(limit, queue), &Metrics::default())
+}
+
+async fn acquire(gate: &Arc<Gate>) -> Result<Permit, Error> {
+    gate.acquire(None, &Trail::off()).await
+}
+
+fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+mod plans {
+    use super::*;
+
+    #[test]
+    fn every_problem_is_reported_at_its_value() {
+        let good = ConcurrencyConfig::default();
+        for (config, path) in [
+            (ConcurrencyConfig { limit: 0, ..good.clone() }, "limit"),
+            (ConcurrencyConfig { limit: u32::MAX, ..good.clone() }, "limit"),
+            (ConcurrencyConfig { queue: u32::MAX, ..good.clone() }, "queue"),
+            (ConcurrencyConfig { queue_timeout: Time::secs(0), ..good.clone() }, "queue_timeout"),
+            (ConcurrencyConfig { queue_timeout: Time::secs(3601), ..good.clone() }, "queue_timeout"),
+        ] {
+            let mut report = Report::new();
+            let plan = plan(&config, &Path::root().key("concurrency"), &mut report);
+            let [problem] = report.problems() else { panic!("{config:?}: {:?}", report.problems()) };
+            assert_eq!(problem.path.to_string(), format!("concurrency.{path}"));
+            assert_ne!(plan.limit, LimitPlan::Fixed(0));
+        }
+    }
+
+    #[test]
+    fn what_is_off_has_one_plan() {
+        let mut report = Report::new();
+        let off = ConcurrencyConfig { mode: Mode::Off, limit: 0, queue: 7, queue_timeout: Time::secs(0) };
+        assert_eq!(plan(&off, &Path::root(), &mut report), AdmissionPlan::OFF);
+        let no_queue = ConcurrencyConfig { queue: 0, queue_timeout: Time::secs(0), ..Default::default() };
+        assert_eq!(plan(&no_queue, &Path::root(), &mut report).queue, 0);
+        assert_eq!(plan(&Default::default(), &Path::root(), &mut report), fixed(50, 200));
+        assert!(report.problems().is_empty());
+    }
+}
+
+mod queue {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn permits_are_handed_out_in_the_order_of_arrival() {
+        let gate = gate(2, 100);
+        let (first, second) = (gate.try_acquire().unwrap(), gate.try_acquire().unwrap());
+        let mut waiters: Vec<_> = (0..50).map(|number| (number, Box::pin(acquire(&gate)))).collect();
+        for (_, waiter) in &mut waiters {
+            assert!(poll_once(waiter.as_mut()).is_pending());
+        }
+        assert_eq!((gate.in_flight(), gate.waiting()), (2, 50));
+        let mut held = vec![first, second];
+        let mut order = Vec::new();
+        while let Some(permit) = held.pop() {
+            drop(permit);
+            // Polled last to first: the order is the gate's, not ours.
+            let mut served = None;
+            for (at, (number, waiter)) in waiters.iter_mut().enumerate().rev() {
+                if let Poll::Ready(permit) = poll_once(waiter.as_mut()) {
+                    assert!(served.is_none(), "one permit, one waiter");
+                    served = Some((at, *number, permit.unwrap()));
+                }
+            }
+            if let Some((at, number, permit)) = served {
+                order.push(number);
+                held.push(permit);
+                drop(waiters.remove(at));
+            }
+        }
+        assert_eq!(order, (0..50).collect::<Vec<_>>());
+        assert_eq!((gate.in_flight(), gate.waiting()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_overtakes_the_queue() {
+        let gate = gate(1, 2);
+        let held = gate.try_acquire().unwrap();
+        let mut waiter = pin!(acquire(&gate));
+        assert!(poll_once(waiter.as_mut()).is_pending());
+        drop(held);
+        // The permit is the waiter's, though it has not been polled since.
+        assert!(gate.try_acquire().is_none());
+        let mut late = pin!(acquire(&gate));
+        assert!(poll_once(late.as_mut()).is_pending());
+        assert!(poll_once(waiter.as_mut()).is_ready());
+        assert!(poll_once(late.as_mut()).is_ready());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_leaves_at_any_point_takes_nothing_along() {
+        // A waiter is polled so often; then the permit is released before it is dropped, after, or never.
+        for polls in 0..4 {
+            for release in ["before", "after", "never"] {
+                let case = format!("{polls} polls, released {release}");
+                let gate = gate(1, 2);
+                let mut held = gate.try_acquire();
+                let mut leaver = Box::pin(acquire(&gate));
+                for _ in 0..polls {
+                    assert!(poll_once(leaver.as_mut()).is_pending(), "{case}");
+                }
+                let mut next = Box::pin(acquire(&gate));
+                assert!(poll_once(next.as_mut()).is_pending(), "{case}");
+                if release == "before" {
+                    drop(held.take());
+                }
+                drop(leaver);
+                assert_eq!(gate.waiting(), u32::from(release != "before"), "{case}");
+                if release == "after" {
+                    drop(held.take());
+                }
+                match poll_once(next.as_mut()) {
+                    Poll::Ready(permit) => drop(permit.unwrap()),
+                    Poll::Pending => assert_eq!(release, "never", "{case}"),
+                }
+                drop(next);
+                drop(held);
+                assert_eq!((gate.in_flight(), gate.waiting()), (0, 0), "{case}");
+                assert!(gate.try_acquire().is_some(), "{case}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permit_that_was_sent_and_not_taken_goes_to_the_next() {
+        let gate = gate(1, 9);
+        let held = gate.try_acquire();
+        let mut waiters: Vec<_> = (0..9).map(|_| Box::pin(acquire(&gate))).collect();
+        for waiter in &mut waiters {
+            assert!(poll_once(waiter.as_mut()).is_pending());
+        }
+        drop(held);
+        let mut last = waiters.pop().unwrap();
+        // Each drop hands the permit on.
+        drop(waiters);
+        assert_eq!((gate.in_flight(), gate.waiting()), (1, 0));
+        assert!(matches!(poll_once(last.as_mut()), Poll::Ready(Ok(_))));
+        assert_eq!(gate.in_flight(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_refuses_at_once() {
+        let metrics = Metrics::default();
+        let gate = Gate::new("orders", &fixed(1, 1), &metrics);
+        let held = gate.try_acquire();
+        let mut waiter = pin!(acquire(&gate));
+        assert!(poll_once(waiter.as_mut()).is_pending());
+        let before = clock::now().instant;
+        let error = acquire(&gate).await.unwrap_err();
+        assert!(matches!(error, Error::Refused(Refusal::QueueFull { .. })), "{error:?}");
+        assert_eq!(clock::now().instant, before);
+        drop(held);
+        assert!(waiter.await.is_ok());
+        let text = metrics.render();
+        for line in [
+            "forebay_admission_refused_total{reason=\"queue_full\",upstream=\"orders\"} 1\n",
+            "forebay_admission_in_flight{upstream=\"orders\"} 0\n",
+            "forebay_admission_queued{upstream=\"orders\"} 0\n",
+            "forebay_admission_wait_seconds_count{upstream=\"orders\"} 1\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_at_its_timeout_or_at_the_deadline() {
+        for (deadline, waits, reason) in [
+            (None, 2000, "queue_timeout"),
+            (Some(5000), 2000, "queue_timeout"),
+            (Some(300), 300, "deadline"),
+            (Some(0), 0, "deadline"),
+        ] {
+            let metrics = Metrics::default();
+            let gate = Gate::new("orders", &fixed(1, 1), &metrics);
+            let _held = gate.try_acquire().unwrap();
+            let (start, trail) = (clock::now().instant, Trail::kept());
+            let deadline = deadline.map(|millis| start + Duration::from_millis(millis));
+            let error = gate.acquire(deadline, &trail).await.unwrap_err();
+            assert_eq!(error.as_str(), "queue_timeout");
+            let waited = trail.read().queue_wait;
+            assert!(waited >= Duration::from_millis(waits), "{deadline:?}: {waited:?}");
+            assert!(waited <= Duration::from_millis(waits + 2), "{deadline:?}: {waited:?}");
+            assert_eq!((gate.in_flight(), gate.waiting()), (1, 0));
+            let line =
+                format!("forebay_admission_refused_total{{reason=\"{reason}\",upstream=\"orders\"}} 1\n");
+            assert!(metrics.render().contains(&line), "{line}");
+        }
+    }
+
+    #[test]
+    fn retry_after_follows_the_drain() {
+        let start = clock::now().instant;
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        // Permits that came back by then, at so many milliseconds, with so many waiting: the advice in
+        // milliseconds.
+        for (released, now, waiting, millis) in [
+            (0, 0, 9, 1000),
+            (0, 500, 9, 5000),
+            (0, 5000, 200, 60_000),
+            (100, 1000, 9, 1000),
+            (100, 1000, 199, 2000),
+            (1, 5000, 1, 10_000),
+        ] {
+            let mut drain = Drain::default();
+            drain.begin(start);
+            (0..released).for_each(|_| drain.released());
+            let advice = drain.retry_after(waiting, at(now));
+            assert_eq!(advice, Duration::from_millis(millis), "{released} in {now} ms, {waiting} wait");
+        }
+        let mut drain = Drain::default();
+        assert_eq!(drain.retry_after(u32::MAX, start), Duration::from_secs(1), "no queue has formed");
+        drain.begin(start);
+        (0..10).for_each(|_| drain.released());
+        assert_eq!(drain.retry_after(9, at(10_000)), Duration::from_secs(10));
+        assert_eq!(drain.retry_after(9, at(10_100)), Duration::from_secs(10), "the last window still counts");
+        (0..20).for_each(|_| drain.released());
+        assert_eq!(drain.retry_after(19, at(12_000)), Duration::from_secs(2), "and then the new one");
+    }
+}
+
+mod stress {
+    use super::*;
+
+    /// Counts who is inside, and remembers the most there ever were.
+    #[derive(Default)]
+    struct Room {
+        inside: AtomicU32,
+        most: AtomicU32,
+        served: AtomicU32,
+        left: AtomicU32,
+    }
+
+    impl Room {
+        fn enter(self: &Arc<Self>) -> Visit {
+            let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(inside, Ordering::SeqCst);
+            Visit(self.clone())
+        }
+    }
+
+    struct Visit(Arc<Room>);
+
+    impl Drop for Visit {
+        fn drop(&mut self) {
+            self.0.inside.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Polls at most `polls` times, then leaves.
+    async fn impatient<F: Future>(future: F, polls: u32) -> Option<F::Output> {
+        let (mut future, mut left) = (Box::pin(future), polls);
+        poll_fn(move |cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => {
+                left -= 1;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    async fn visitor(gate: Arc<Gate>, room: Arc<Room>, seed: u32) {
+        for round in 0..200 {
+            let mix = seed.wrapping_mul(31).wrapping_add(round);
+            let permit = match mix % 3 {
+                0 => gate.try_acquire().map(Ok),
+                1 => impatient(acquire(&gate), mix % 5).await,
+                _ => Some(acquire(&gate).await),
+            };
+            let Some(Ok(permit)) = permit else {
+                room.left.fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
+            let visit = room.enter();
+            if mix.is_multiple_of(2) {
+                tokio::task::yield_now().await;
+            }
+            drop(visit);
+            drop(permit);
+            room.served.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn the_limit_holds_and_everything_comes_back() {
+        for (limit, queue) in [(1, 100), (3, 8), (16, 100)] {
+            let (metrics, room) = (Metrics::default(), Arc::new(Room::default()));
+            let gate = Gate::new("orders", &fixed(limit, queue), &metrics);
+            let tasks: Vec<_> =
+                (0..40).map(|seed| tokio::spawn(visitor(gate.clone(), room.clone(), seed))).collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+            let (most, served) = (room.most.load(Ordering::SeqCst), room.served.load(Ordering::Relaxed));
+            assert!(most <= limit, "{most} inside, {limit} allowed");
+            assert_eq!(served + room.left.load(Ordering::Relaxed), 40 * 200);
+            assert!(served > 200, "{served}");
+            assert_eq!((gate.in_flight(), gate.waiting()), (0, 0));
+            assert_eq!(
+                (0..=limit).map_while(|_| gate.try_acquire()).collect::<Vec<_>>().len(),
+                limit as usize
+            );
+            let text = metrics.render();
+            assert!(text.contains("forebay_admission_in_flight{upstream=\"orders\"} 0\n"), "{text}");
+            assert!(text.contains("forebay_admission_queued{upstream=\"orders\"} 0\n"), "{text}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn everybody_is_served_when_the_queue_has_room() {
+        let (gate, served) = (gate(2, 1000), Arc::new(Mutex::new(Vec::new())));
+        let tasks = (0..500).map(|number| {
+            let (gate, served) = (gate.clone(), served.clone());
+            tokio::spawn(async move {
+                let _permit = acquire(&gate).await.unwrap();
+                served.lock().unwrap().push(number);
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        let mut served = std::mem::take(&mut *served.lock().unwrap());
+        served.sort_unstable();
+        assert_eq!(served, (0..500).collect::<Vec<_>>());
+        assert_eq!((gate.in_flight(), gate.waiting()), (0, 0));
+    }
+}
+
+mod layer {
+    use super::*;
+
+    type Script = Box<dyn Fn() -> Result<Response, Error> + Send + Sync>;
+
+    /// Answers at its second poll, as the script says.
+    struct Origin(Script);
+
+    impl<'a> Service<Request> for &'a Origin {
+        type Response = Response;
+        type Error = Error;
+        type Future = Boxed<'a>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request) -> Self::Future {
+            let origin: &'a Origin = self;
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                (origin.0)()
+            })
+        }
+    }
+
+    fn request(deadline: Option<Instant>, trail: Trail) -> Request {
+        let address: SocketAddr = "192.0.2.1:1000".parse().unwrap();
+        Request {
+            method: Method::GET,
+            target: Target {
+                scheme: Scheme::Http,
+                authority: HeaderValue::from_static("example.com"),
+                path_and_query: "/".parse().unwrap(),
+            },
+            version: Version::HTTP_11,
+            headers: HeaderMap::new(),
+            body: RequestBody::Empty,
+            received: clock::now(),
+            deadline,
+            peer: Arc::new(Peer {
+                address,
+                local: address,
+                scheme: Scheme::Http,
+                trusted: false,
+                server_name: None,
+            }),
+            client: address.ip(),
+            id: RequestId::Random(1),
+            params: Params::new(),
+            upgrade: None,
+            trail,
+            attempt: Attempt::default(),
+        }
+    }
+
+    fn get() -> Request {
+        request(None, Trail::off())
+    }
+
+    fn chunks() -> Body {
+        let chunks: Arc<[Bytes]> = ["ab", "cd"].map(Bytes::from).into();
+        Body::chunks(Chunks::new(chunks, 0, 4))
+    }
+
+    fn around(
+        gate: &Arc<Gate>,
+        script: impl Fn() -> Result<Response, Error> + Send + Sync + 'static,
+    ) -> Admission<Origin> {
+        Admission::new(gate.clone(), Origin(Box::new(script)))
+    }
+
+    #[tokio::test]
+    async fn a_permit_lasts_to_the_end_of_the_body() {
+        let gate = gate(1, 0);
+        let layer = around(&gate, || Ok(Response::new(StatusCode::OK, chunks())));
+        let mut response = layer.send(get()).await.unwrap();
+        assert_eq!(gate.in_flight(), 1);
+        assert_eq!(layer.send(get()).await.unwrap_err().as_str(), "queue_full");
+        assert!(response.body.frame().await.is_some());
+        assert_eq!(gate.in_flight(), 1, "one of two chunks was read");
+        assert!(response.body.frame().await.is_some());
+        assert_eq!(gate.in_flight(), 0, "the last one was read");
+
+        let response = layer.send(get()).await.unwrap();
+        assert_eq!(gate.in_flight(), 1);
+        drop(response);
+        assert_eq!(gate.in_flight(), 0, "the client has left");
+    }
+
+    #[tokio::test]
+    async fn a_permit_is_not_kept_for_nothing() {
+        for (what, result) in [
+            ("an empty body", Ok((StatusCode::NO_CONTENT, false))),
+            ("a tunnel", Ok((StatusCode::SWITCHING_PROTOCOLS, true))),
+            ("an error", Err(Error::Client(ClientError::BodyAborted))),
+        ] {
+            let gate = gate(1, 0);
+            let layer = around(&gate, move || {
+                let (status, full) = result.clone()?;
+                Ok(Response::new(status, if full { chunks() } else { Body::empty() }))
+            });
+            let answer = layer.send(get()).await;
+            assert_eq!(gate.in_flight(), 0, "{what}");
+            drop(answer);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_dropped_at_any_poll_gives_everything_back() {
+        for queued in [false, true] {
+            for polls in 0..4 {
+                let gate = gate(1, 1);
+                let layer = around(&gate, || Ok(Response::new(StatusCode::OK, chunks())));
+                let mut held = if queued { gate.try_acquire() } else { None };
+                let mut answer = Box::pin(layer.send(get()));
+                let mut polled = Poll::Pending;
+                for poll in 0..polls {
+                    // A queued one finds its permit at its second poll.
+                    if poll == 1 {
+                        held = None;
+                    }
+                    if polled.is_pending() {
+                        polled = poll_once(answer.as_mut());
+                    }
+                }
+                // The origin answers at its second poll.
+                assert_eq!(polled.is_ready(), polls > 1 + u32::from(queued));
+                drop(answer);
+                assert_eq!(gate.in_flight(), u32::from(polled.is_ready() || held.is_some()));
+                drop((polled, held));
+                assert_eq!((gate.in_flight(), gate.waiting()), (0, 0), "queued {queued}, {polls} polls");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_served_in_turn_and_the_wait_is_noted() {
+        let gate = gate(1, 9);
+        let layer = around(&gate, || Ok(Response::new(StatusCode::OK, chunks())));
+        let first = layer.send(get()).await.unwrap();
+        let trail = Trail::kept();
+        let second = layer.send(request(None, trail.clone()));
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            drop(first);
+        };
+        let (second, ()) = tokio::join!(second, release);
+        assert_eq!(second.unwrap().status, StatusCode::OK);
+        let waited = trail.read().queue_wait;
+        assert!(waited >= Duration::from_millis(700) && waited < Duration::from_millis(710), "{waited:?}");
+        assert_eq!(gate.in_flight(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_limit_there_are_no_permits() {
+        let gate = Gate::new("orders", &AdmissionPlan::OFF, &Metrics::default());
+        let layer = around(&gate, || Ok(Response::new(StatusCode::OK, chunks())));
+        let mut open = Vec::new();
+        for _ in 0..100 {
+            open.push(layer.send(get()).await.unwrap());
+        }
+        assert_eq!(gate.in_flight(), 0);
+        assert_eq!(open.len(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_ends_the_wait() {
+        let gate = gate(1, 9);
+        let layer = around(&gate, || Ok(Response::new(StatusCode::OK, chunks())));
+        let _first = layer.send(get()).await.unwrap();
+        let deadline = clock::now().instant + Duration::from_millis(50);
+        let error = layer.send(request(Some(deadline), Trail::off())).await.unwrap_err();
+        assert_eq!(error.as_str(), "queue_timeout");
+        assert!(clock::now().instant < deadline + Duration::from_millis(5));
+    }
+}
