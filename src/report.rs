@@ -138,19 +138,29 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance between two words, in characters.
+/// The distance between two words: how many characters to insert, delete, replace or swap with a neighbour
+/// (Damerau and Levenshtein's, each place edited once).
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
+    let mut older: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
+    let mut previous = None;
     for (i, from) in a.chars().enumerate() {
         let mut left = i + 1;
         let mut next = vec![left];
-        for (to, pair) in b.iter().zip(row.windows(2)) {
+        let mut before = None;
+        for ((j, to), pair) in b.iter().enumerate().zip(row.windows(2)) {
             let [diagonal, above] = pair else { continue };
             left = (diagonal + usize::from(from != *to)).min(above + 1).min(left + 1);
+            if previous == Some(*to) && before == Some(from) {
+                let swapped = j.checked_sub(1).and_then(|at| older.get(at)).map_or(left, |cost| cost + 1);
+                left = left.min(swapped);
+            }
+            before = Some(*to);
             next.push(left);
         }
-        row = next;
+        older = std::mem::replace(&mut row, next);
+        previous = Some(from);
     }
     row.last().copied().unwrap_or_default()
 }
@@ -170,6 +180,7 @@ mod tests {
         let keys = ["upstream", "timeout", "rate_limit"];
         assert_eq!(nearest("upstraem", keys), Some("upstream"));
         assert_eq!(nearest("timout", keys), Some("timeout"));
+        assert_eq!(nearest("ulr", ["url", "weight"]), Some("url"));
         assert_eq!(nearest("zebra", keys), None);
         assert_eq!(nearest("", keys), None);
     }

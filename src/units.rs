@@ -13,6 +13,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why a text is not a value of its unit; the text says what is accepted.
@@ -229,11 +230,24 @@ fn split_number(text: &str) -> Option<(f64, &str)> {
 }
 
 macro_rules! text_unit {
-    ($($name:ident, $pattern:literal, $example:literal;)*) => {$(
+    ($($name:ident, $expected:literal, $pattern:literal, $example:literal;)*) => {$(
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                struct TextVisitor;
+
+                impl Visitor<'_> for TextVisitor {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expected)
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+
+                deserializer.deserialize_str(TextVisitor)
             }
         }
 
@@ -256,9 +270,9 @@ macro_rules! text_unit {
 }
 
 text_unit! {
-    Time, r"^\s*[0-9.]+\s*(ms|s|m|h|d)\s*$", "250ms";
-    Size, r"^\s*[0-9.]+\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)\s*$", "64KiB";
-    Rate, r"^\s*[0-9]+\s*/\s*(s|m|h|d)\s*$", "100/s";
+    Time, "a duration like \"250ms\" or \"10s\"", r"^\s*[0-9.]+\s*(ms|s|m|h|d)\s*$|\$\{", "250ms";
+    Size, "a size like \"64KiB\"", r"^\s*[0-9.]+\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)\s*$|\$\{", "64KiB";
+    Rate, "a rate like \"100/s\"", r"^\s*[0-9]+\s*/\s*(s|m|h|d)\s*$|\$\{", "100/s";
 }
 
 #[cfg(test)]

@@ -1,7 +1,12 @@
 //! What the user writes in `[[listener]]`.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// An address where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -12,10 +17,12 @@ pub struct ListenerConfig {
     /// What is spoken: HTTP/2 by ALPN on TLS, by prior knowledge in clear text.
     #[serde(default = "protocols")]
     pub protocols: Vec<DownstreamProtocol>,
-    /// Certificates; with them, the listener speaks TLS. Several are chosen by server name (SNI), the first is the default.
+    /// Certificates; with them, the listener speaks TLS. Several are chosen by server name (SNI), the first
+    /// is the default.
     #[serde(default)]
     pub tls: OneOrMany<CertificateConfig>,
-    /// Networks of the proxies in front of us whose `X-Forwarded-For`, `Forwarded` and `X-Request-Id` we believe.
+    /// Networks of the proxies in front of us whose `X-Forwarded-For`, `Forwarded` and `X-Request-Id` we
+    /// believe.
     #[serde(default)]
     pub trusted_proxies: Vec<String>,
 }
@@ -56,7 +63,7 @@ pub struct CertificateConfig {
 }
 
 /// One value, or a list of them.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum OneOrMany<T> {
     /// One.
@@ -78,5 +85,34 @@ impl<T> OneOrMany<T> {
             Self::One(one) => std::slice::from_ref(one),
             Self::Many(many) => many,
         }
+    }
+}
+
+// By hand, for with serde's `untagged` an error inside would not say what is wrong, nor where.
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrManyVisitor(PhantomData))
+    }
+}
+
+struct OneOrManyVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrManyVisitor<T> {
+    type Value = OneOrMany<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table, or a list of tables")
+    }
+
+    fn visit_unit<E>(self) -> Result<OneOrMany<T>, E> {
+        Ok(OneOrMany::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneOrMany<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(OneOrMany::One)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<OneOrMany<T>, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(items)).map(OneOrMany::Many)
     }
 }

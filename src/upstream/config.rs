@@ -1,7 +1,11 @@
 //! What the user writes in `[upstream.NAME]`.
 
+use std::fmt;
+
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::units::Time;
 
@@ -89,14 +93,39 @@ impl Default for EndpointsConfig {
     }
 }
 
-/// One endpoint.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+/// One endpoint: text is a URL, a table has a weight too.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum EndpointConfig {
     /// `"http://10.0.0.1:8000"`.
     Url(String),
     /// With a weight.
     Weighted(WeightedEndpoint),
+}
+
+// By hand, for with serde's `untagged` an error inside the table would not say what is wrong, nor where.
+impl<'de> Deserialize<'de> for EndpointConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EndpointVisitor;
+
+        impl<'de> Visitor<'de> for EndpointVisitor {
+            type Value = EndpointConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a URL, or a table with `url` and `weight`")
+            }
+
+            fn visit_str<E>(self, url: &str) -> Result<EndpointConfig, E> {
+                Ok(EndpointConfig::Url(url.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EndpointConfig, A::Error> {
+                WeightedEndpoint::deserialize(MapAccessDeserializer::new(map)).map(EndpointConfig::Weighted)
+            }
+        }
+
+        deserializer.deserialize_any(EndpointVisitor)
+    }
 }
 
 /// An endpoint that takes more or less than the others.
