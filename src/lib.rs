@@ -1,5 +1,6 @@
 //! Forebay: a caching, asynchronous API gateway for slow APIs.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
