@@ -47,6 +47,47 @@ impl Wall {
     pub fn minus(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
     }
+
+    /// As RFC 3339 writes it, in UTC: `2026-03-01T12:00:00.123Z`. What lies beyond the year 9999 is its last
+    /// moment.
+    pub fn rfc3339(self) -> [u8; 24] {
+        const LAST: u64 = 253_402_300_799_999;
+        let millis = self.0.min(LAST);
+        let (days, in_day) = (millis / 86_400_000, millis % 86_400_000);
+        let (year, month, day) = civil(days);
+        let seconds = in_day / 1000;
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |range: std::ops::Range<usize>, mut number: u64| {
+            for digit in text.get_mut(range).unwrap_or_default().iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        put(0..4, year);
+        put(5..7, month);
+        put(8..10, day);
+        put(11..13, seconds / 3600);
+        put(14..16, seconds / 60 % 60);
+        put(17..19, seconds % 60);
+        put(20..23, in_day % 1000);
+        text
+    }
+}
+
+/// Year, month and day of the Gregorian calendar, so many days after 1970-01-01.
+///
+/// Counted in eras of 400 years that begin on a first of March, so that a leap day is the last day of its
+/// year.
+const fn civil(days: u64) -> (u64, u64, u64) {
+    const ERA: u64 = 146_097;
+    let days = days + 719_468;
+    let (era, day) = (days / ERA, days % ERA);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * day + 2) / 153;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let day = day - (153 * shifted + 2) / 5 + 1;
+    (era * 400 + year + (month <= 2) as u64, month, day)
 }
 
 impl From<SystemTime> for Wall {
@@ -111,6 +152,23 @@ mod tests {
         assert_eq!(Wall::from_secs(1).minus(Duration::from_secs(5)), Wall::from_secs(0));
         assert_eq!(Wall::from_millis(u64::MAX).plus(Duration::MAX).millis(), u64::MAX);
         assert_eq!(Wall::from_secs(1).since(Wall::from_secs(2)), Duration::ZERO);
+    }
+
+    #[test]
+    fn rfc3339_writes_what_another_calendar_reads() {
+        let text = |wall: Wall| String::from_utf8(wall.rfc3339().to_vec()).unwrap();
+        assert_eq!(text(Wall::from_millis(0)), "1970-01-01T00:00:00.000Z");
+        assert_eq!(text(Wall::from_millis(951_827_696_007)), "2000-02-29T12:34:56.007Z");
+        assert_eq!(text(Wall::from_millis(u64::MAX)), "9999-12-31T23:59:59.999Z");
+        // Every day until 2170, against the calendar of `httpdate`: `Sun, 06 Nov 1994 08:49:37 GMT`.
+        for day in 0..200 * 366 {
+            let wall = Wall::from_secs(day * 86_400 + day % 86_400);
+            let date = httpdate::fmt_http_date(wall.into());
+            let months = "JanFebMarAprMayJunJulAugSepOctNovDec";
+            let month = months.find(&date[8..11]).unwrap() / 3 + 1;
+            let expected = format!("{}-{month:02}-{}T{}.000Z", &date[12..16], &date[5..7], &date[17..25]);
+            assert_eq!(text(wall), expected);
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ pub struct Incoming {
     timer: Option<Pin<Box<Sleep>>>,
     left: u64,
     failed: bool,
+    meter: Option<Arc<AtomicU64>>,
 }
 
 impl Incoming {
@@ -39,12 +42,17 @@ impl Incoming {
         idle_timeout: Duration,
         max_bytes: u64,
     ) -> Self {
-        Self { body, side, idle_timeout, timer: None, left: max_bytes, failed: false }
+        Self { body, side, idle_timeout, timer: None, left: max_bytes, failed: false, meter: None }
     }
 
     /// Narrows the size bound, for a route that accepts less than the server.
     pub fn limit(&mut self, max_bytes: u64) {
         self.left = self.left.min(max_bytes);
+    }
+
+    /// The number of data bytes that arrive from now on, kept up to date.
+    pub fn meter(&mut self) -> Arc<AtomicU64> {
+        self.meter.get_or_insert_default().clone()
     }
 
     /// As [`http_body::Body::poll_frame`].
@@ -56,6 +64,9 @@ impl Incoming {
             Poll::Ready(Some(Ok(frame))) => {
                 self.timer = None;
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                if let Some(meter) = &self.meter {
+                    meter.fetch_add(bytes, Ordering::Relaxed);
+                }
                 let Some(left) = self.left.checked_sub(bytes) else {
                     return self.fail(self.too_large());
                 };

@@ -9,7 +9,7 @@ use super::shard::Sharded;
 /// How many buckets have an upper bound; one more has none.
 const BOUNDS: usize = 14;
 
-/// The upper bounds, in microseconds. 32 bits, signed: so the search for a bucket is a few vector comparisons.
+/// The upper bounds, in microseconds: 32 bits, signed, so that the search is a few vector comparisons.
 const BOUNDS_US: [i32; BOUNDS] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     10_000_000, 60_000_000,
@@ -69,8 +69,8 @@ impl Reading {
         self.buckets.iter().sum()
     }
 
-    /// The upper bound of each bucket and how many durations are at most as long, shortest first; the last has no
-    /// bound and counts all.
+    /// The upper bound of each bucket and how many durations are at most as long, shortest first; the last
+    /// has no bound and counts all.
     pub fn cumulative(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
         let bounds = BOUNDS_US.iter().map(|bound| Some(Duration::from_micros(bound.unsigned_abs().into())));
         let mut so_far = 0;

@@ -5,18 +5,18 @@
 //! use forebay::metrics::Metrics;
 //!
 //! let metrics = Metrics::default();
-//! let hits = metrics.counter("forebay_hits_total", "Requests served from the store.", &[("route", "orders")]);
+//! let hits = metrics.counter("forebay_hits_total", "Answers from the store.", &[("route", "orders")]);
 //! hits.increment();
 //! let seconds = metrics.histogram("forebay_fill_seconds", "Time a fill takes.", &[("route", "orders")]);
 //! seconds.observe(Duration::from_millis(3));
 //! assert!(metrics.render().contains("forebay_hits_total{route=\"orders\"} 1\n"));
 //! ```
 //!
-//! Names carry the prefix `forebay_` and base units; labels have bounded values, and a family that meets more than
-//! [`MAX_SERIES`] label sets all the same counts the rest under the value `other`.
+//! Names carry the prefix `forebay_` and base units; labels have bounded values, and a family that meets more
+//! than [`MAX_SERIES`] label sets all the same counts the rest under the value `other`.
 //!
-//! The text is written here and not by a crate: the crates at hand write OpenMetrics, whose counters are typed by a
-//! name without `_total`; readers of the plain format 0.0.4 then take them for untyped.
+//! The text is written here and not by a crate: the crates at hand write OpenMetrics, whose counters are
+//! typed by a name without `_total`; readers of the plain format 0.0.4 then take them for untyped.
 
 mod counter;
 mod gauge;
@@ -35,6 +35,7 @@ pub use counter::Counter;
 pub use gauge::{Gauge, GaugeHold, Level};
 pub use histogram::{Histogram, Reading};
 pub use registry::{Labels, MAX_SERIES};
+pub(crate) use shard::Sharded;
 
 use registry::{Handle, Registry};
 
@@ -73,8 +74,8 @@ impl Metrics {
 
     /// A gauge that is computed when it is asked for; a NaN is left out.
     ///
-    /// A second callback for the same name and labels takes the first one's place. What the callback captures lives
-    /// until then or until [`retain`](Self::retain): capture a `Weak` where that matters.
+    /// A second callback for the same name and labels takes the first one's place. What the callback captures
+    /// lives until then or until [`retain`](Self::retain): capture a `Weak` where that matters.
     pub fn observe_with(
         &self,
         name: &'static str,

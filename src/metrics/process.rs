@@ -1,16 +1,18 @@
 //! Metrics of the process itself, read from `/proc` when they are asked for.
 //!
-//! Their names are the ones every Prometheus client library uses, so that dashboards made for those fit. Where there is
-//! no `/proc` they are left out.
+//! Their names are the ones every Prometheus client library uses, so that dashboards made for those fit.
+//! Where there is no `/proc` they are left out.
 
 use std::fs;
 
 use super::Metrics;
 
-/// The unit of times in `/proc`: the kernel shows them in hundredths of a second on every architecture we run on.
+/// The unit of times in `/proc`: the kernel shows them in hundredths of a second on every architecture we run
+/// on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Fields of `/proc/self/stat`, counted from the one after the program's name (`proc_pid_stat(5)` less three).
+/// Fields of `/proc/self/stat`, counted from the one after the program's name (`proc_pid_stat(5)` less
+/// three).
 const STAT_UTIME: usize = 11;
 const STAT_STIME: usize = 12;
 const STAT_START_TIME: usize = 19;

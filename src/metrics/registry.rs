@@ -128,8 +128,8 @@ impl Registry {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The metric of that name and labels. Where the name already stands for a metric of another kind, which is a
-    /// bug, one that nobody sees.
+    /// The metric of that name and labels. Where the name already stands for a metric of another kind, which
+    /// is a bug, one that nobody sees.
     pub(super) fn resolve<M: Metric>(
         &self,
         name: &'static str,
@@ -154,7 +154,8 @@ impl Registry {
         })
     }
 
-    /// Registers a callback, in the place of an older one. Beyond the bound it is left out: callbacks do not add up.
+    /// Registers a callback, in the place of an older one. Beyond the bound it is left out: callbacks do not
+    /// add up.
     pub(super) fn observe(
         &self,
         name: &'static str,

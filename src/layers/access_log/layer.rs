@@ -1,0 +1,88 @@
+//! The tower glue.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http_body::Body as _;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::error::Error;
+use crate::http::{Request, Response};
+use crate::layers::Inner;
+use crate::metrics::Metrics;
+
+use super::recorder::{Pending, Recorder};
+use super::writer::LogWriter;
+
+/// Records every request of one route: counts always, a line where there is a log.
+#[derive(Debug)]
+pub struct AccessLog<S> {
+    recorder: Arc<Recorder>,
+    inner: S,
+}
+
+impl<S> AccessLog<S> {
+    /// Records the requests to `inner` under the route's name and that of its upstream.
+    pub fn new(
+        route: &str,
+        upstream: Option<&str>,
+        writer: Option<LogWriter>,
+        metrics: &Metrics,
+        inner: S,
+    ) -> Self {
+        Self { recorder: Arc::new(Recorder::new(route, upstream, writer, metrics)), inner }
+    }
+}
+
+impl<'a, S: Inner> Service<Request> for &'a AccessLog<S> {
+    type Response = Response;
+    type Error = Error;
+    type Future = Recorded<'a, S::Future<'a>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let recorder = &self.recorder;
+        let pending = Pending::new(recorder, recorder.open(&mut request));
+        Recorded { inner: self.inner.send(request), pending, recorder }
+    }
+}
+
+pin_project! {
+    /// The answer of the wrapped service, recorded. Its drop before that records that the client has left.
+    #[derive(Debug)]
+    pub struct Recorded<'a, F> {
+        #[pin]
+        inner: F,
+        pending: Pending<&'a Arc<Recorder>>,
+        recorder: &'a Arc<Recorder>,
+    }
+}
+
+impl<F: Future<Output = Result<Response, Error>>> Future for Recorded<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut result = ready!(this.inner.poll(cx));
+        match &mut result {
+            Ok(Response { status, body, .. }) => {
+                let in_memory = body.as_full().map(<[u8]>::len);
+                // A body that nobody may send would look abandoned.
+                if in_memory.is_some() || body.is_end_stream() || this.pending.is_head() {
+                    this.pending.whole(*status, in_memory.unwrap_or_default());
+                } else {
+                    body.hold(this.pending.streaming(*status, Arc::clone(this.recorder)));
+                }
+            }
+            // `respond` makes a response of every error; should one pass it, the connection answers 500.
+            Err(error) => this.pending.failed(error.as_str()),
+        }
+        Poll::Ready(result)
+    }
+}
