@@ -2,15 +2,20 @@
 //!
 //! A source's last frame releases what is held at once, without waiting to be polled again: hyper does not poll a
 //! body whose `is_end_stream` says it is over.
+//!
+//! A body may have a time by which it must have arrived ([`Body::cut_at`]); no timer is armed before it first waits.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use tokio::time::Sleep;
 
-use crate::error::Error;
+use crate::clock::Instant;
+use crate::error::{Error, UpstreamError, UpstreamErrorKind};
 
 use super::held::{End, Held};
 use super::incoming::Incoming;
@@ -20,7 +25,29 @@ use super::shared::SharedReader;
 #[derive(Default)]
 pub struct Body {
     source: Source,
+    cutoff: Cutoff,
     held: Vec<Box<dyn Held>>,
+}
+
+/// When the source is given up.
+#[derive(Default)]
+enum Cutoff {
+    #[default]
+    Never,
+    At(Instant),
+    Armed(Pin<Box<Sleep>>),
+}
+
+impl Cutoff {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::At(at) = *self {
+            *self = Self::Armed(Box::pin(tokio::time::sleep_until(at)));
+        }
+        match self {
+            Self::Armed(timer) => timer.as_mut().poll(cx),
+            Self::Never | Self::At(_) => Poll::Pending,
+        }
+    }
 }
 
 /// Where the bytes come from.
@@ -100,7 +127,7 @@ impl Body {
     }
 
     const fn from_source(source: Source) -> Self {
-        Self { source, held: Vec::new() }
+        Self { source, cutoff: Cutoff::Never, held: Vec::new() }
     }
 
     /// Keeps `held` until this body ends. A body that has nothing (more) to deliver releases it at its drop.
@@ -115,6 +142,19 @@ impl Body {
             Source::Full(bytes) => Some(bytes),
             Source::Chunks(_) | Source::Shared(_) | Source::Incoming(_) => None,
         }
+    }
+
+    /// Whether no part of it has yet to arrive from anywhere.
+    pub const fn is_in_memory(&self) -> bool {
+        match &self.source {
+            Source::Empty | Source::Full(_) | Source::Chunks(_) => true,
+            Source::Shared(_) | Source::Incoming(_) => false,
+        }
+    }
+
+    /// Fails with [`UpstreamErrorKind::Deadline`] when it still waits for its source at that time.
+    pub fn cut_at(&mut self, at: Instant) {
+        self.cutoff = Cutoff::At(at);
     }
 
     /// Takes what is held, to hold it elsewhere.
@@ -172,7 +212,14 @@ impl http_body::Body for Body {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let body = self.get_mut();
-        let polled = ready!(body.source.poll(cx));
+        let polled = match body.source.poll(cx) {
+            Poll::Ready(polled) => polled,
+            Poll::Pending => {
+                ready!(body.cutoff.poll(cx));
+                body.source = Source::Empty;
+                Some(Err(Error::Upstream(UpstreamError::sent(UpstreamErrorKind::Deadline))))
+            }
+        };
         if body.held.is_empty() {
             return Poll::Ready(polled);
         }

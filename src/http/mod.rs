@@ -11,6 +11,7 @@ pub mod replay;
 pub mod request;
 pub mod response;
 pub mod shared;
+pub mod template;
 #[cfg(test)]
 pub mod testing;
 pub mod trail;

@@ -275,6 +275,19 @@ pub fn encode(byte: u8, out: &mut String) {
     out.push(digit(byte & 0xf));
 }
 
+/// A text that a person wrote, as it is on the wire: spaces and what is not ASCII become percent triplets.
+pub fn encode_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte == b' ' || !byte.is_ascii() {
+            encode(byte, &mut out);
+        } else {
+            out.push(char::from(byte));
+        }
+    }
+    out
+}
+
 /// Refuses a segment that some server would take for a dot segment, once it has decoded a slash or cut a parameter.
 fn check_disguise(segment: &str) -> Result<(), TargetError> {
     let is_dots = |part: &str| {

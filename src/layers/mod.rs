@@ -9,6 +9,7 @@ pub mod admission;
 pub mod body_limit;
 pub mod cache;
 pub mod deadline;
+pub mod fixed;
 pub mod rate_limit;
 pub mod respond;
 pub mod retry;

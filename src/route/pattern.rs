@@ -264,14 +264,7 @@ fn literal(part: &str) -> Result<Box<str>, PatternError> {
         return Err(PatternError::NotThePath(end));
     }
     // The user may write `/café au lait`; on the wire it is encoded.
-    let mut encoded = String::from("/");
-    for byte in part.bytes() {
-        if byte == b' ' || !byte.is_ascii() {
-            normalize::encode(byte, &mut encoded);
-        } else {
-            encoded.push(char::from(byte));
-        }
-    }
+    let encoded = format!("/{}", normalize::encode_text(part));
     let normal = normalize::path(&encoded, PathRules::default()).map_err(PatternError::Target)?;
     if normal == "/" && !part.is_empty() {
         return Err(PatternError::Dots);
