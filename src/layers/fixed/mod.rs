@@ -1,2 +1,71 @@
-//! to come
+//! Fixed: what a route answers without an upstream: a redirect, or always the same response.
+//!
+//! [`Fixed`] is the innermost service of such a route. It reads nothing of the request body: the connection drains it
+//! or closes.
+//!
+//! **A redirect cannot be turned elsewhere.** Where it leads, scheme and host, is what the config says or what the
+//! client asked for itself; captured values only ever come after the host, and a path never begins with two slashes,
+//! which a browser would take for another host. In a query, captured values are escaped.
+
 pub mod config;
+mod location;
+pub mod plan;
+
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
+use http::header::{CONTENT_TYPE, LOCATION};
+use tower_service::Service;
+
+pub use location::Location;
+pub use plan::{FixedPlan, plan_redirect, plan_respond};
+
+use crate::error::Error;
+use crate::http::{Body, Request, Response};
+
+#[cfg(test)]
+mod tests;
+
+/// Answers without an upstream.
+#[derive(Debug)]
+pub struct Fixed {
+    plan: FixedPlan,
+}
+
+impl Fixed {
+    /// Answers as planned.
+    pub const fn new(plan: FixedPlan) -> Self {
+        Self { plan }
+    }
+
+    fn answer(&self, request: &Request) -> Result<Response, Error> {
+        match &self.plan {
+            FixedPlan::Redirect { to, status } => {
+                let mut response = Response::new(*status, Body::empty());
+                response.headers.insert(LOCATION, to.expand(&request.target, &request.params)?);
+                Ok(response)
+            }
+            FixedPlan::Respond { status, body, content_type } => {
+                let mut response = Response::new(*status, Body::full(body.clone()));
+                if !body.is_empty() {
+                    response.headers.insert(CONTENT_TYPE, content_type.clone());
+                }
+                Ok(response)
+            }
+        }
+    }
+}
+
+impl Service<Request> for &Fixed {
+    type Response = Response;
+    type Error = Error;
+    type Future = Ready<Result<Response, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        ready(self.answer(&request))
+    }
+}
