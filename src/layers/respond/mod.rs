@@ -77,3 +77,47 @@ impl<F: Future<Output = Result<Response, Error>>> Future for Responding<F> {
         })))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Ready, ready};
+
+    use http::{Method, StatusCode};
+
+    use super::*;
+    use crate::error::{Refusal, UpstreamError, UpstreamErrorKind};
+    use crate::http::testing::request;
+    use crate::http::{Body, RequestBody};
+
+    struct Origin(Option<Error>);
+
+    impl Service<Request> for &Origin {
+        type Response = Response;
+        type Error = Error;
+        type Future = Ready<Result<Response, Error>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request) -> Self::Future {
+            ready(self.0.clone().map_or_else(|| Ok(Response::new(StatusCode::OK, Body::empty())), Err))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_becomes_a_response_and_a_note() {
+        for (error, status, word) in [
+            (None, 200, None),
+            (Some(Refusal::NoRoute.into()), 404, Some("no_route")),
+            (Some(UpstreamError::sent(UpstreamErrorKind::Deadline).into()), 504, Some("deadline")),
+        ] {
+            let layer = Respond::new(Origin(error));
+            let request = request(Method::GET, RequestBody::Empty);
+            let trail = request.trail.clone();
+            let response = layer.send(request).await.unwrap();
+            assert_eq!(response.status, status);
+            assert_eq!(trail.read().error, word);
+        }
+    }
+}
