@@ -1,0 +1,142 @@
+//! What the admin listener answers: `/livez`, `/readyz`, `/metrics` and `/api/v1/status`.
+//!
+//! ```
+//! use forebay::admin::{self, AdminState, Snapshot};
+//! use forebay::lifecycle::Lifecycle;
+//! use forebay::metrics::Metrics;
+//! use http::Method;
+//!
+//! let lifecycle = Lifecycle::default();
+//! let state = AdminState::new(Metrics::default(), lifecycle.clone(), Snapshot::default);
+//! assert_eq!(admin::handle(&state, &Method::GET, "/readyz").status, 503);
+//! lifecycle.ready();
+//! assert_eq!(admin::handle(&state, &Method::GET, "/readyz").status, 200);
+//! ```
+//!
+//! Nothing here changes anything, and nothing of the config is shown but names and endpoints: no secret can
+//! be. `/metrics` and the status take time in proportion to the routes; the rest takes none.
+
+mod status;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, StatusCode};
+
+use crate::clock::{self, Now};
+use crate::http::{Body, Response};
+use crate::lifecycle::{Lifecycle, Phase};
+use crate::metrics::{self, Metrics};
+
+pub use status::{EndpointState, EndpointStatus, RouteStatus, Snapshot, UpstreamStatus};
+
+use status::Status;
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const METRICS: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
+
+/// What the answers are made from.
+pub struct AdminState {
+    metrics: Metrics,
+    lifecycle: Lifecycle,
+    started: Now,
+    snapshot: Box<dyn Fn() -> Snapshot + Send + Sync>,
+}
+
+impl AdminState {
+    /// A state whose uptime begins now; `snapshot` tells what is running whenever the status is asked for.
+    pub fn new(
+        metrics: Metrics,
+        lifecycle: Lifecycle,
+        snapshot: impl Fn() -> Snapshot + Send + Sync + 'static,
+    ) -> Self {
+        Self { metrics, lifecycle, started: clock::now(), snapshot: Box::new(snapshot) }
+    }
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").field("lifecycle", &self.lifecycle).finish_non_exhaustive()
+    }
+}
+
+/// Something that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Page {
+    Live,
+    Ready,
+    Metrics,
+    Status,
+}
+
+impl Page {
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            "/livez" => Some(Self::Live),
+            "/readyz" => Some(Self::Ready),
+            "/metrics" => Some(Self::Metrics),
+            "/api/v1/status" => Some(Self::Status),
+            _ => None,
+        }
+    }
+}
+
+/// Answers a request. `HEAD` is answered as `GET` is; the connection leaves the body out (RFC 9110 §9.3.2).
+pub fn handle(state: &AdminState, method: &Method, path: &str) -> Response {
+    let Some(page) = Page::at(path) else {
+        return answer(StatusCode::NOT_FOUND, TEXT, "there is nothing here\n");
+    };
+    if method != Method::GET && method != Method::HEAD {
+        // RFC 9110 §15.5.6: a 405 says what is allowed.
+        let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
+        response.headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match page {
+        Page::Live => answer(StatusCode::OK, TEXT, "alive\n"),
+        Page::Ready => ready(state.lifecycle.phase()),
+        Page::Metrics => answer(StatusCode::OK, METRICS, state.metrics.render()),
+        Page::Status => status(state, clock::now()),
+    }
+}
+
+fn ready(phase: Phase) -> Response {
+    let status = match phase {
+        Phase::Ready => StatusCode::OK,
+        Phase::Starting | Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    answer(status, TEXT, format!("{}\n", phase.as_str()))
+}
+
+fn status(state: &AdminState, now: Now) -> Response {
+    let uptime = now.instant.saturating_duration_since(state.started.instant);
+    let status = Status {
+        version: env!("CARGO_PKG_VERSION"),
+        phase: state.lifecycle.phase().as_str(),
+        started: String::from_utf8_lossy(&state.started.wall.rfc3339()).into_owned(),
+        uptime_seconds: uptime.as_secs(),
+        snapshot: (state.snapshot)(),
+    };
+    match serde_json::to_vec_pretty(&status) {
+        Ok(mut json) => {
+            json.push(b'\n');
+            answer(StatusCode::OK, JSON, json)
+        }
+        Err(error) => {
+            tracing::error!(%error, "the status is no JSON");
+            answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "see the diagnostics\n")
+        }
+    }
+}
+
+fn answer(status: StatusCode, content_type: HeaderValue, body: impl Into<bytes::Bytes>) -> Response {
+    let mut response = Response::new(status, Body::full(body));
+    response.headers.insert(CONTENT_TYPE, content_type);
+    response.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
