@@ -1,0 +1,61 @@
+//! A client that writes bytes as they are, and reads what comes back.
+
+use std::net::SocketAddr;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::message::{Kind, Message, Reader};
+use super::within;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    reader: Reader,
+}
+
+impl Client {
+    /// Connects.
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = within("a connection", TcpStream::connect(address)).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, reader: Reader::default() }
+    }
+
+    /// Sends bytes; what the other side no longer takes is lost, as the answer will tell.
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = within("room to write", self.stream.write_all(bytes.as_ref())).await;
+    }
+
+    /// The next response, interim ones included; an empty message where the connection ends instead.
+    pub async fn response(&mut self) -> Message {
+        self.read(Kind::Response).await
+    }
+
+    /// The response to a HEAD request.
+    pub async fn head_response(&mut self) -> Message {
+        self.read(Kind::HeadResponse).await
+    }
+
+    /// Waits until this text has come, and leaves it to be read.
+    pub async fn wait_for(&mut self, text: &str) {
+        within(text, self.reader.wait_for(&mut self.stream, text.as_bytes())).await;
+    }
+
+    /// Whatever comes until the other side closes.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        within("the connection's end", self.reader.rest(&mut self.stream)).await
+    }
+
+    async fn read(&mut self, kind: Kind) -> Message {
+        within("a response", self.reader.message(&mut self.stream, kind)).await.unwrap_or_default()
+    }
+}
+
+/// One GET on a connection of its own, for the host `test.example`.
+pub async fn get(address: SocketAddr, target: &str) -> Message {
+    let mut client = Client::connect(address).await;
+    client.write(format!("GET {target} HTTP/1.1\r\nhost: test.example\r\nconnection: close\r\n\r\n")).await;
+    client.response().await
+}

@@ -1,0 +1,226 @@
+//! The gateway itself, in a process of its own.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use super::{PATIENCE, get, within};
+
+/// A running gateway; killed by its id when dropped.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Where its first listener listens.
+    pub address: SocketAddr,
+    /// Where all of them do, in the order of the config.
+    pub addresses: Vec<SocketAddr>,
+    /// Where `/metrics` is.
+    pub admin: SocketAddr,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    folder: TempDir,
+}
+
+impl Gateway {
+    /// One route to one origin, with these lines added to the route.
+    pub async fn before(origin: SocketAddr, route: &str) -> Self {
+        Self::start(&Self::config(origin, "", route))
+    }
+
+    /// The config of [`before`](Self::before), with lines added to the upstream too.
+    pub fn config(origin: SocketAddr, upstream: &str, route: &str) -> String {
+        format!(
+            "[server]\nworkers = 1\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n\
+             [log]\naccess = \"off\"\nformat = \"text\"\n\
+             [[listener]]\naddress = \"127.0.0.1:0\"\n\
+             [upstream.origin]\nendpoints = [\"http://{origin}\"]\n{upstream}\n\
+             [[route]]\nname = \"all\"\nmatch = {{ path = \"/{{*rest}}\" }}\nupstream = \"origin\"\n{route}\n"
+        )
+    }
+
+    /// Runs a config, which must listen on port 0 and have an `[admin]` address on port 0.
+    pub fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("forebay.toml");
+        std::fs::write(&path, config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+        command.arg("run").arg("-c").arg(&path);
+        // A setting of whoever runs the tests is none of the test's.
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("FOREBAY_")) {
+                command.env_remove(name);
+            }
+        }
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (lines, arrived) = channel();
+        let stderr = child.stderr.take().unwrap();
+        std::thread::spawn({
+            let log = log.clone();
+            move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    log.lock().unwrap().push(line.clone());
+                    let _ = lines.send(line);
+                }
+            }
+        });
+        let unknown = SocketAddr::from(([0; 4], 0));
+        let mut gateway =
+            Self { address: unknown, addresses: Vec::new(), admin: unknown, child, log, folder };
+        gateway.await_listeners(&arrived, config.matches("[[listener]]").count());
+        gateway
+    }
+
+    /// Reads the addresses it prints as it begins to listen.
+    fn await_listeners(&mut self, lines: &Receiver<String>, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.addresses.len() < count || self.admin.port() == 0 {
+            let line = match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended:\n{}", self.log()),
+                Err(RecvTimeoutError::Timeout) => panic!("it does not listen:\n{}", self.log()),
+            };
+            let Some(address) = listening(&line) else { continue };
+            if line.contains("admin") {
+                self.admin = address;
+            } else {
+                self.addresses.push(address);
+            }
+        }
+        self.address = self.addresses[0];
+    }
+
+    /// What it wrote to its standard error.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Replaces its config file, as an editor does: the new one is moved into the old one's place.
+    pub fn rewrite(&self, config: &str) {
+        let (fresh, path) = (self.folder.path().join("fresh"), self.folder.path().join("forebay.toml"));
+        std::fs::write(&fresh, config).unwrap();
+        std::fs::rename(fresh, path).unwrap();
+    }
+
+    /// Sends it a signal, by name: `TERM`, `HUP`, ...
+    pub fn signal(&self, name: &str) {
+        let kill = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(kill.unwrap().success());
+    }
+
+    /// Waits for its end and returns its exit code, if it has one.
+    pub async fn ended(&mut self) -> Option<i32> {
+        within("the gateway's end", async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status.code();
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    }
+
+    /// All its metrics.
+    pub async fn metrics(&self) -> Metrics {
+        let response = get(self.admin, "/metrics").await;
+        assert_eq!(response.status(), 200, "{response:?}");
+        Metrics::parse(response.text())
+    }
+
+    /// Waits until the sum of a metric over all series with these labels is what is wanted, and returns it.
+    pub async fn wait_for(&self, name: &str, labels: &[(&str, &str)], wanted: impl Fn(f64) -> bool) -> f64 {
+        let last = Mutex::new(f64::NAN);
+        let waiting = async {
+            loop {
+                let sum = self.metrics().await.sum(name, labels);
+                *last.lock().unwrap() = sum;
+                if wanted(sum) {
+                    return sum;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(sum) => sum,
+            Err(_) => panic!("{name} {labels:?} stays at {}\n{}", last.lock().unwrap(), self.log()),
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the gateway's log:\n{}", self.log());
+        }
+    }
+}
+
+/// The address in a line that says where the gateway listens, be it text or JSON.
+fn listening(line: &str) -> Option<SocketAddr> {
+    let (_, after) = line.contains("listening").then(|| line.split_once("address"))??;
+    let after = after.trim_start_matches(['"', '=', ':', ' ']);
+    after.split(['"', ' ', ',', '}']).next()?.parse().ok()
+}
+
+/// A reading of all metrics.
+#[derive(Clone, Debug)]
+pub struct Metrics(Vec<(String, BTreeMap<String, String>, f64)>);
+
+impl Metrics {
+    fn parse(text: &str) -> Self {
+        let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            let labels = labels.trim_end_matches('}').split("\",").filter_map(|label| {
+                let (key, value) = label.split_once("=\"")?;
+                Some((key.to_owned(), value.trim_end_matches('"').to_owned()))
+            });
+            Some((name.to_owned(), labels.collect(), value.parse().ok()?))
+        });
+        Self(samples.collect())
+    }
+
+    /// The sum of a metric over all series with these labels; 0 where there is none.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let matches = |found: &BTreeMap<String, String>| {
+            labels.iter().all(|(key, value)| found.get(*key).is_some_and(|found| found == value))
+        };
+        self.0.iter().filter(|(found, of, _)| found == name && matches(of)).map(|(_, _, value)| value).sum()
+    }
+}
+
+#[test]
+fn addresses_are_read_from_text_and_json() {
+    let address = Some(SocketAddr::from(([127, 0, 0, 1], 8080)));
+    for line in [
+        "2026-01-01T00:00:00Z  INFO listening address=127.0.0.1:8080 protocols=http1",
+        r#"{"level":"INFO","message":"listening","address":"127.0.0.1:8080"}"#,
+    ] {
+        assert_eq!(listening(line), address, "{line}");
+    }
+    assert_eq!(listening("INFO reloaded address=127.0.0.1:8080"), None);
+}
+
+#[test]
+fn metrics_are_summed_over_the_labels_given() {
+    let metrics = Metrics::parse("# HELP x y\nx_total{a=\"1\",b=\"2\"} 3\nx_total{a=\"1\",b=\"3\"} 4\ny 5\n");
+    assert_eq!(metrics.sum("x_total", &[]), 7.0);
+    assert_eq!(metrics.sum("x_total", &[("b", "3")]), 4.0);
+    assert_eq!(metrics.sum("y", &[]), 5.0);
+    assert_eq!(metrics.sum("x_total", &[("b", "4")]), 0.0);
+}

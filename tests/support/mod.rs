@@ -1,0 +1,23 @@
+//! What tests are made of: a scripted origin, a raw client, and the gateway between them.
+
+pub mod client;
+pub mod gateway;
+pub mod message;
+pub mod origin;
+
+use std::time::Duration;
+
+pub use client::{Client, get};
+pub use gateway::Gateway;
+pub use origin::{Gate, Origin, Reply};
+
+/// How long a test waits for what must happen: a bound against hanging, never a measure.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Awaits what must happen.
+pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited {PATIENCE:?} in vain: {what}"),
+    }
+}
