@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The ranks of `src/`: a module imports only modules of a lower rank.
-const RANKS: [(&str, u8); 19] = [
+const RANKS: [(&str, u8); 20] = [
     ("main", 9),
     ("cli", 8),
     ("server", 7),
@@ -21,6 +21,7 @@ const RANKS: [(&str, u8); 19] = [
     ("net", 1),
     ("metrics", 1),
     ("telemetry", 1),
+    ("lifecycle", 0),
     ("error", 0),
     ("report", 0),
     ("units", 0),
