@@ -4,26 +4,23 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::future::{Pending as Never, Ready, pending, ready};
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 use serde_json::Value;
 use tower_service::Service;
 
-use crate::clock::{self, Wall};
+use crate::clock::Wall;
 use crate::error::{Error, InternalError, UpstreamError, UpstreamErrorKind};
 use crate::http::trail::Notes;
-use crate::http::{
-    Attempt, Body, Chunks, End, Peer, Request, RequestBody, RequestId, Response, Scheme, Target, Trail,
-};
+use crate::http::{Body, Chunks, End, Request, RequestBody, RequestId, Response, Scheme, Trail, testing};
 use crate::layers::{Either, Inner as _};
 use crate::metrics::Metrics;
 
@@ -35,30 +32,12 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn request(method: Method, path: &str) -> Request {
-    let address: SocketAddr = "192.0.2.1:4711".parse().unwrap();
-    let peer = Peer { address, local: address, scheme: Scheme::Http, trusted: false, server_name: None };
-    let mut headers = HeaderMap::new();
-    headers.insert("user-agent", HeaderValue::from_static("test/1"));
-    Request {
-        method,
-        target: Target {
-            scheme: Scheme::Https,
-            authority: HeaderValue::from_static("api.example.com"),
-            path_and_query: path.parse().unwrap(),
-        },
-        version: Version::HTTP_11,
-        headers,
-        body: RequestBody::Empty,
-        received: clock::now(),
-        deadline: None,
-        peer: Arc::new(peer),
-        client: address.ip(),
-        id: RequestId::Random(7),
-        params: Default::default(),
-        upgrade: None,
-        trail: Trail::off(),
-        attempt: Attempt::default(),
-    }
+    let mut request = testing::request(method, RequestBody::Empty);
+    request.target.scheme = Scheme::Https;
+    request.target.path_and_query = path.parse().unwrap();
+    request.headers.insert("user-agent", HeaderValue::from_static("test/1"));
+    request.trail = Trail::off();
+    request
 }
 
 /// Answers with what it makes of a request, or never.
@@ -164,15 +143,15 @@ async fn a_response_in_memory_is_recorded_at_once() {
     let line = log.line();
     drop(response);
     for (name, value) in [
-        ("client", "192.0.2.1"),
+        ("client", "127.0.0.1"),
         ("method", "GET"),
         ("scheme", "https"),
-        ("host", "api.example.com"),
+        ("host", "test.example"),
         ("path", "/a?b=c"),
         ("protocol", "HTTP/1.1"),
         ("route", "r"),
         ("upstream", "u"),
-        ("id", "00000000000000000000000000000007"),
+        ("id", "00000000000000000000000000000001"),
         ("user_agent", "test/1"),
     ] {
         assert_eq!(line[name], value, "{name}");
@@ -301,6 +280,29 @@ async fn a_request_body_in_memory_is_counted() {
 }
 
 #[tokio::test]
+async fn a_request_body_that_streams_is_counted_as_far_as_it_was_read() {
+    let log = Fixture::json();
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let kept = bodies.clone();
+    let layer = log.layer(move |request| {
+        kept.lock().unwrap().push(request.body);
+        None
+    });
+    let (incoming, mut client) = testing::incoming().await;
+    let mut request = request(Method::POST, "/");
+    request.body = RequestBody::Incoming(Box::new(incoming));
+    let future = layer.send(request);
+    let mut body = bodies.lock().unwrap().pop().unwrap();
+    for data in ["abc", "de"] {
+        client.send(data).await;
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), data);
+    }
+    drop(future);
+    assert_eq!(log.line()["bytes_received"], 5);
+    assert_eq!(log.counted("forebay_request_bytes_total{route=\"r\"}"), "5");
+}
+
+#[tokio::test]
 async fn without_a_log_nothing_is_noted_and_everything_counted() {
     let metrics = Metrics::default();
     let inner = Stub(|request: Request| {
@@ -323,7 +325,7 @@ async fn a_text_line_reads_from_left_to_right() {
     let lines = log.lines();
     let (time, rest) = lines[0].split_once(' ').unwrap();
     assert_eq!(time.len(), "2026-03-01T12:00:00.123Z".len());
-    let start = "192.0.2.1 \"GET https://api.example.com/a HTTP/1.1\" 200 5B ";
+    let start = "127.0.0.1 \"GET https://test.example/a HTTP/1.1\" 200 5B ";
     assert!(rest.starts_with(start), "{rest}");
     let (duration, rest) = rest[start.len()..].split_once(' ').unwrap();
     assert!(duration.strip_suffix("ms").unwrap().parse::<f64>().is_ok(), "{duration}");
