@@ -49,6 +49,11 @@ pub struct CacheConfig {
     pub max_variants: u32,
     /// Obey a client's `Cache-Control`: `no-cache`, `max-age`, `min-fresh`, `no-store`, ...
     pub honor_client_no_cache: bool,
+    /// Compare `Accept-Language` by meaning where a response varies on it: the order of equally liked languages does not
+    /// count, and a stored response in the language that a client likes best answers it.
+    pub match_language: bool,
+    /// Store responses with `Set-Cookie`, cookie included: every client that gets the entry gets the cookie.
+    pub store_set_cookie: bool,
 }
 
 impl Default for CacheConfig {
@@ -65,6 +70,8 @@ impl Default for CacheConfig {
             collapse: true,
             max_variants: 32,
             honor_client_no_cache: true,
+            match_language: false,
+            store_set_cookie: false,
         }
     }
 }

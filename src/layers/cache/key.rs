@@ -1,17 +1,197 @@
-//! The primary key.
+//! The primary key: what makes two requests the same before `Vary` is looked at (RFC 9111 §2).
+//!
+//! A key is a run of bytes in which every component has its length in front, so that different components always
+//! make different keys. It is compared whole: no request is answered by an accident of hashing.
+//!
+//! Rules for the query shape the key only; the origin gets the query as it came. That makes a parameter that does not
+//! count a way to poison the store, if the origin reads it after all. So names are compared as an origin reads them,
+//! decoded, and a parameter that contains `;`, which some origins take for a separator, always counts. Parameters that
+//! are sorted keep the order among those of the same name.
 
-use http::HeaderMap;
+use std::borrow::Cow;
 
-use crate::http::Target;
+use http::header::{COOKIE, HeaderMap, HeaderName};
+use smallvec::SmallVec;
 
-/// What makes two requests the same, compiled.
+use crate::http::{Scheme, Target};
+
+/// What makes two requests the same, compiled from the config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRules {
+    /// Whether the host counts.
+    pub host: bool,
+    /// Which parameters count; none if the query counts as it is.
+    pub query: Option<QueryRules>,
+    /// Request fields whose values count.
+    pub headers: Box<[HeaderName]>,
+    /// Cookies whose values count.
+    pub cookies: Box<[Box<str>]>,
+}
+
+impl Default for KeyRules {
+    fn default() -> Self {
+        Self { host: true, query: None, headers: Box::default(), cookies: Box::default() }
+    }
+}
+
+/// Which parameters of a query count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyRules {}
+pub struct QueryRules {
+    /// Parameters that do not count.
+    pub ignore: Box<[Pattern]>,
+    /// If not empty: the only ones that count.
+    pub only: Box<[Pattern]>,
+    /// Whether the order does not count.
+    pub sort: bool,
+}
+
+/// A parameter's name, or with `*` at its end the names that begin like that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    stem: Box<str>,
+    open: bool,
+}
+
+impl Pattern {
+    /// Reads it; none if a `*` is anywhere but at the end, or nothing is given.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (stem, open) = text.strip_suffix('*').map_or((text, false), |stem| (stem, true));
+        (!stem.contains('*') && !text.is_empty()).then(|| Self { stem: stem.into(), open })
+    }
+
+    fn matches(&self, name: &[u8]) -> bool {
+        if self.open { name.starts_with(self.stem.as_bytes()) } else { name == self.stem.as_bytes() }
+    }
+}
 
 impl KeyRules {
-    /// Writes the key into `buffer`, which is cleared first. GET and HEAD share a key.
+    /// Writes the key of a request into `buffer`, which is cleared first. GET and HEAD share a key: a HEAD is answered
+    /// by the entry of a GET. `namespace` keeps apart what different rules made: the caller chooses one for each set
+    /// of entries.
+    ///
+    /// With the rules of the default config this copies a few slices and, into a buffer that has been used before,
+    /// allocates nothing.
     pub fn write(&self, buffer: &mut Vec<u8>, namespace: u64, target: &Target, headers: &HeaderMap) {
-        let _ = (namespace, target, headers);
+        let authority = if self.host { target.authority.as_bytes() } else { &[] };
+        let (path, query) = (target.path(), target.query());
         buffer.clear();
+        buffer.reserve(FIXED + authority.len() + path.len() + query.map_or(0, str::len));
+        buffer.extend_from_slice(&namespace.to_le_bytes());
+        buffer.push(match target.scheme {
+            Scheme::Http => 0,
+            Scheme::Https => 1,
+        });
+        component(buffer, authority);
+        component(buffer, path.as_bytes());
+        match (&self.query, query) {
+            (_, None) => optional(buffer, None),
+            (None, Some(query)) => optional(buffer, Some(query.as_bytes())),
+            (Some(rules), Some(query)) => rules.write(buffer, query.as_bytes()),
+        }
+        for name in &self.headers {
+            // A count, then each line: two lines are not the same as one that looks like both.
+            let lines = headers.get_all(name);
+            length(buffer, lines.iter().count());
+            lines.iter().for_each(|line| component(buffer, line.as_bytes()));
+        }
+        for name in &self.cookies {
+            optional(buffer, cookie(headers, name.as_bytes()));
+        }
+    }
+}
+
+/// Namespace, scheme, and the lengths of authority, path and query.
+const FIXED: usize = 8 + 1 + 3 * 4 + 1;
+
+impl QueryRules {
+    /// Writes the parameters that count; if none does, it is as if there were no query.
+    fn write(&self, buffer: &mut Vec<u8>, query: &[u8]) {
+        let mut parameters: SmallVec<[&[u8]; 16]> = query
+            .split(|byte| *byte == b'&')
+            .filter(|parameter| !parameter.is_empty() && self.counts(parameter))
+            .collect();
+        if parameters.is_empty() {
+            return optional(buffer, None);
+        }
+        if self.sort {
+            parameters.sort_by(|a, b| name_of(a).cmp(&name_of(b)));
+        }
+        buffer.push(1);
+        length(buffer, parameters.len());
+        parameters.iter().for_each(|parameter| component(buffer, parameter));
+    }
+
+    fn counts(&self, parameter: &[u8]) -> bool {
+        if self.ignore.is_empty() && self.only.is_empty() || memchr::memchr(b';', parameter).is_some() {
+            return true;
+        }
+        let name = name_of(parameter);
+        (self.only.is_empty() || self.only.iter().any(|pattern| pattern.matches(&name)))
+            && !self.ignore.iter().any(|pattern| pattern.matches(&name))
+    }
+}
+
+/// The name of a parameter as an origin reads it: percent-encoding and `+` undone.
+fn name_of(parameter: &[u8]) -> Cow<'_, [u8]> {
+    let end = memchr::memchr(b'=', parameter).unwrap_or(parameter.len());
+    let name = parameter.get(..end).unwrap_or(parameter);
+    if memchr::memchr2(b'%', b'+', name).is_none() {
+        return Cow::Borrowed(name);
+    }
+    let mut decoded = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((byte, tail)) = rest.split_first() {
+        rest = tail;
+        let octet = match (byte, tail) {
+            (b'+', _) => b' ',
+            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    rest = after;
+                    high * 16 + low
+                }
+                _ => b'%',
+            },
+            _ => *byte,
+        };
+        decoded.push(octet);
+    }
+    Cow::Owned(decoded)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// The value of a cookie: the first of its name (RFC 6265 §5.4 puts the most specific one there).
+fn cookie<'a>(headers: &'a HeaderMap, wanted: &[u8]) -> Option<&'a [u8]> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| {
+            let pair = pair.trim_ascii();
+            pair.split_at_checked(memchr::memchr(b'=', pair)?)
+        })
+        .find(|(name, _)| *name == wanted)
+        .map(|(_, value)| value)
+}
+
+/// A length, in four bytes. No request we accept has a component of 4 GiB.
+fn length(buffer: &mut Vec<u8>, length: usize) {
+    buffer.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+fn component(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    length(buffer, bytes.len());
+    buffer.extend_from_slice(bytes);
+}
+
+fn optional(buffer: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => buffer.push(0),
+        Some(bytes) => {
+            buffer.push(1);
+            component(buffer, bytes);
+        }
     }
 }

@@ -1,48 +1,291 @@
-//! May a response be stored (RFC 9111 §3).
+//! Which requests the cache handles at all, which responses may be stored (RFC 9111 §3), and with which fields (§3.1).
+//!
+//! Choices where the RFC leaves one:
+//!
+//! - Nothing is stored that the origin did not speak about: a response without `max-age`, `s-maxage`, `Expires`,
+//!   `no-cache` or `public` needs a `ttl` of the operator's, or `heuristic = true`.
+//! - A response that is stale on arrival is stored only if it can be validated, or served stale.
+//! - `Set-Cookie` keeps a response out of the store, unless `store_set_cookie` says otherwise or `no-cache="set-cookie"`
+//!   leaves the field out of what is stored.
+//! - Partial answers (206) are not stored.
+//! - A response to POST is stored as the one to a later GET where the origin asks for it: explicit freshness, and a
+//!   `Content-Location` that is the target itself (RFC 9110 §9.3.3).
 
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{
+    AUTHORIZATION, CONTENT_LOCATION, DATE, ETAG, EXPIRES, HeaderMap, HeaderName, IF_MATCH,
+    IF_UNMODIFIED_SINCE, LAST_MODIFIED, SET_COOKIE, VARY,
+};
+use http::{Method, StatusCode};
 
 use crate::clock::Wall;
+use crate::http::{Request, Target, fields};
 
-use super::directives::RequestDirectives;
-use super::freshness::Lifetime;
-use super::plan::TtlPolicy;
+use super::dates;
+use super::directives::{RequestDirectives, ResponseDirectives};
+use super::freshness::{Lifetime, Source, Timing};
+use super::plan::{CachePlan, TtlPolicy};
+use super::validate;
+use super::vary;
 
-/// A request as it was answered.
+/// Whether the cache handles a request: neither looked up nor stored if not, only watched for invalidation.
+pub fn bypass(request: &Request, plan: &CachePlan) -> Option<Bypass> {
+    let answered = match request.method {
+        Method::GET => plan.get,
+        Method::HEAD => plan.head,
+        _ => false,
+    };
+    if !answered {
+        return Some(Bypass::Method);
+    }
+    if !plan.enabled {
+        return Some(Bypass::Disabled);
+    }
+    if !request.body.is_empty() {
+        return Some(Bypass::Content);
+    }
+    if request.upgrade.is_some() {
+        return Some(Bypass::Upgrade);
+    }
+    let headers = &request.headers;
+    if headers.contains_key(IF_MATCH) || headers.contains_key(IF_UNMODIFIED_SINCE) {
+        return Some(Bypass::Precondition);
+    }
+    None
+}
+
+/// Why the cache does not handle a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bypass {
+    /// The method is not one that is answered from the store.
+    Method,
+    /// `enabled = false`.
+    Disabled,
+    /// It has content, which has no meaning for GET and HEAD; an origin may still heed it (RFC 9110 §9.3.1).
+    Content,
+    /// It asks for another protocol.
+    Upgrade,
+    /// `If-Match` or `If-Unmodified-Since`: a question to the origin, not to a cache (RFC 9111 §4.3.2).
+    Precondition,
+}
+
+impl Bypass {
+    /// The word for it, in `Cache-Status`, log and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::Disabled => "disabled",
+            Self::Content => "content",
+            Self::Upgrade => "upgrade",
+            Self::Precondition => "precondition",
+        }
+    }
+}
+
+/// A request and the response to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
     /// The request's method.
     pub method: &'a Method,
+    /// What it asked for.
+    pub target: &'a Target,
     /// The request's directives.
     pub request: &'a RequestDirectives,
     /// The request's fields.
     pub request_headers: &'a HeaderMap,
-    /// The response's status.
+    /// The response's status; of a confirmed entry, the entry's.
     pub status: StatusCode,
-    /// The response's fields.
+    /// The response's fields; of a confirmed entry, the merged ones.
     pub headers: &'a HeaderMap,
-    /// When the request was sent.
-    pub requested: Wall,
-    /// When the response head arrived.
-    pub received: Wall,
+    /// The response's directives.
+    pub directives: &'a ResponseDirectives,
+    /// When the request was sent and the response came.
+    pub timing: Timing,
 }
 
 /// Decides whether the response may be stored; if so, how long it lives.
-pub fn decide(exchange: &Exchange<'_>, ttl: &TtlPolicy) -> Result<Lifetime, NotStored> {
-    let _ = (exchange, ttl);
-    Err(NotStored::Method)
+pub fn decide(exchange: &Exchange<'_>, plan: &CachePlan) -> Result<Lifetime, NotStored> {
+    let Exchange { status, headers, directives, .. } = *exchange;
+    check_method(exchange, &plan.ttl)?;
+    check_status(status, directives)?;
+    check_audience(exchange, plan)?;
+    let (lifetime, source) = Lifetime::of(status, headers, directives, &plan.ttl, exchange.timing);
+    let spoken = source != Source::None || directives.no_cache || directives.public;
+    if !spoken {
+        return Err(NotStored::NoFreshness);
+    }
+    let validator = headers.contains_key(ETAG) || headers.contains_key(LAST_MODIFIED);
+    match (lifetime.is_useful() || validator, source) {
+        (true, _) => Ok(lifetime),
+        (false, Source::None) => Err(NotStored::NoFreshness),
+        (false, _) => Err(NotStored::Stale),
+    }
+}
+
+fn check_method(exchange: &Exchange<'_>, ttl: &TtlPolicy) -> Result<(), NotStored> {
+    match *exchange.method {
+        Method::GET => Ok(()),
+        Method::POST if is_own_representation(exchange, ttl) => Ok(()),
+        _ => Err(NotStored::Method),
+    }
+}
+
+/// Whether the response to a POST is what a GET of the same target would get (RFC 9110 §9.3.3).
+fn is_own_representation(exchange: &Exchange<'_>, ttl: &TtlPolicy) -> bool {
+    let Exchange { status, headers, directives, timing, .. } = *exchange;
+    status == StatusCode::OK
+        && headers
+            .get(CONTENT_LOCATION)
+            .and_then(|location| validate::resolve(exchange.target, location))
+            .is_some_and(|location| location.path_and_query == exchange.target.path_and_query)
+        && Lifetime::of(status, headers, directives, ttl, timing).1.is_origin()
+}
+
+fn check_status(status: StatusCode, directives: &ResponseDirectives) -> Result<(), NotStored> {
+    match status {
+        StatusCode::PARTIAL_CONTENT => return Err(NotStored::Partial),
+        StatusCode::NOT_MODIFIED | StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => {
+            return Err(NotStored::Status);
+        }
+        _ if status.as_u16() < 200 => return Err(NotStored::Status),
+        _ => {}
+    }
+    // We understand what is registered: the status codes that have a reason phrase.
+    let understood = status.canonical_reason().is_some();
+    if directives.must_understand {
+        // RFC 9111 §5.2.2.3: who understands must-understand and the status ignores no-store.
+        return if understood { Ok(()) } else { Err(NotStored::NotUnderstood) };
+    }
+    if directives.no_store { Err(NotStored::NoStore) } else { Ok(()) }
+}
+
+/// Whether others than this client may see the response.
+fn check_audience(exchange: &Exchange<'_>, plan: &CachePlan) -> Result<(), NotStored> {
+    let Exchange { headers, directives, .. } = *exchange;
+    if exchange.request.no_store {
+        return Err(NotStored::RequestNoStore);
+    }
+    if directives.private {
+        return Err(NotStored::Private);
+    }
+    // RFC 9111 §3.5
+    let shared = directives.public || directives.must_revalidate || directives.s_maxage.is_some();
+    if exchange.request_headers.contains_key(AUTHORIZATION) && !shared {
+        return Err(NotStored::Authorization);
+    }
+    if headers.contains_key(VARY) && vary::is_star(headers) {
+        return Err(NotStored::VaryStar);
+    }
+    if headers.contains_key(SET_COOKIE)
+        && !plan.store_set_cookie
+        && !directives.withheld.contains(&SET_COOKIE)
+    {
+        return Err(NotStored::SetCookie);
+    }
+    Ok(())
 }
 
 /// Why a response is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NotStored {
-    /// The method's responses are not stored.
+    /// The method's responses are not stored (RFC 9111 §3).
     Method,
+    /// The status has no meaning for later requests: 1xx, 304, 412, 416.
+    Status,
+    /// 206.
+    Partial,
+    /// `must-understand`, and we do not know the status.
+    NotUnderstood,
+    /// `no-store` in the response.
+    NoStore,
+    /// `no-store` in the request.
+    RequestNoStore,
+    /// `private`.
+    Private,
+    /// The request had `Authorization` and the response does not allow sharing (RFC 9111 §3.5).
+    Authorization,
+    /// `Vary: *`.
+    VaryStar,
+    /// `Set-Cookie`.
+    SetCookie,
+    /// Nothing says how long it is fresh.
+    NoFreshness,
+    /// It is stale already and could not be used.
+    Stale,
+    /// It is larger than `cache.max_object`.
+    TooLarge,
+    /// It did not arrive as a whole.
+    Incomplete,
+    /// The key has too many variants: `max_variants`.
+    Variants,
 }
 
 impl NotStored {
+    /// All, for metrics.
+    pub const ALL: [Self; 15] = [
+        Self::Method,
+        Self::Status,
+        Self::Partial,
+        Self::NotUnderstood,
+        Self::NoStore,
+        Self::RequestNoStore,
+        Self::Private,
+        Self::Authorization,
+        Self::VaryStar,
+        Self::SetCookie,
+        Self::NoFreshness,
+        Self::Stale,
+        Self::TooLarge,
+        Self::Incomplete,
+        Self::Variants,
+    ];
+
     /// The word for it, in `Cache-Status`'s `detail`, log and metrics.
     pub const fn as_str(self) -> &'static str {
-        "method"
+        match self {
+            Self::Method => "method",
+            Self::Status => "status",
+            Self::Partial => "partial",
+            Self::NotUnderstood => "not-understood",
+            Self::NoStore => "no-store",
+            Self::RequestNoStore => "request-no-store",
+            Self::Private => "private",
+            Self::Authorization => "authorization",
+            Self::VaryStar => "vary-star",
+            Self::SetCookie => "set-cookie",
+            Self::NoFreshness => "no-freshness",
+            Self::Stale => "stale-on-arrival",
+            Self::TooLarge => "too-large",
+            Self::Incomplete => "incomplete",
+            Self::Variants => "max-variants",
+        }
+    }
+}
+
+/// `Proxy-Authentication-Info` (RFC 9110 §11.7.3).
+static PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
+
+/// Whether a field concerns the connection or the proxy it came through, so that it is never stored (RFC 9111 §3.1).
+pub fn is_never_stored(name: &HeaderName) -> bool {
+    fields::is_hop_by_hop(name) || *name == PROXY_AUTHENTICATION_INFO
+}
+
+/// Makes a response's fields those of an entry (RFC 9111 §3.1): without what concerns one connection and what
+/// `no-cache="..."` withholds, with a `Date`. `Age` goes too: every answer gets its own.
+pub fn prepare(headers: &mut HeaderMap, directives: &ResponseDirectives, received: Wall) {
+    fields::strip_hop_by_hop(headers);
+    headers.remove(&PROXY_AUTHENTICATION_INFO);
+    headers.remove(http::header::AGE);
+    for name in &directives.withheld {
+        headers.remove(name);
+    }
+    if !headers.contains_key(DATE) {
+        headers.insert(DATE, dates::format(received));
+    }
+    // Several lines of Expires were read as one; a client downstream need not read them the same way.
+    if headers.get_all(EXPIRES).iter().nth(1).is_some() {
+        match dates::field(headers, &EXPIRES, received) {
+            dates::DateField::At(earliest) => drop(headers.insert(EXPIRES, dates::format(earliest))),
+            _ => drop(headers.insert(EXPIRES, http::HeaderValue::from_static("0"))),
+        }
     }
 }

@@ -1,91 +1,347 @@
-//! Validation.
+//! Validation: answering a client's conditions from an entry, asking the origin about an entry, and bringing an entry
+//! up to date (RFC 9110 §13, RFC 9111 §3.2, §4.3, §4.4).
+//!
+//! Choices where the RFCs leave one:
+//!
+//! - We ask about one entry at a time, so a 304 speaks of that entry, even if its `ETag` differs (origins that
+//!   compress on the fly are known for it); the entry keeps its own `ETag`, which belongs to its bytes.
+//! - A 304's `Content-Encoding`, `Content-Length`, `Content-MD5` and `Content-Range` describe those bytes as well and do
+//!   not replace the entry's.
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, DATE,
+    ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, LAST_MODIFIED, LOCATION, RANGE,
+};
+use http::uri::{PathAndQuery, Uri};
+use http::{Method, StatusCode};
 use smallvec::SmallVec;
 
 use crate::clock::Wall;
-use crate::http::Target;
+use crate::http::{Scheme, Target};
+
+use super::dates;
+use super::directives::element_end;
+use super::storable;
 
 /// What identifies a stored representation, read once when it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validators {
+    /// Conditions are evaluated only where the answer without them would be a success (RFC 9110 §13.2.1).
+    conditional: bool,
+    /// Ranges are taken only from a 200 (RFC 9110 §14.2).
+    ranged: bool,
     etag: Option<HeaderValue>,
     last_modified: Option<Wall>,
+    /// `Date`, or when the response arrived: stands in for `Last-Modified` (RFC 9111 §4.3.2).
+    date: Wall,
 }
 
 impl Validators {
-    /// Those of a response.
-    pub fn of(headers: &HeaderMap, received: Wall) -> Self {
-        let _ = (headers, received);
-        Self::default()
+    /// Those of a stored response.
+    pub fn of(status: StatusCode, headers: &HeaderMap, received: Wall) -> Self {
+        Self {
+            conditional: status.is_success(),
+            ranged: status == StatusCode::OK,
+            etag: headers.get(ETAG).cloned(),
+            last_modified: dates::field(headers, &LAST_MODIFIED, received).at(),
+            date: dates::field(headers, &DATE, received).at().unwrap_or(received),
+        }
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    /// Whether there are none, so that the origin cannot be asked about the entry.
+    pub const fn is_empty(&self) -> bool {
         self.etag.is_none() && self.last_modified.is_none()
+    }
+
+    /// Whether an `If-Range` names exactly this representation (RFC 9110 §13.1.5): by a strong comparison of entity
+    /// tags, or by the exact date where that is a strong validator, at least a second before `Date` (§8.8.2.2).
+    pub fn is_exactly(&self, if_range: &HeaderValue) -> bool {
+        let condition = if_range.as_bytes();
+        if !self.ranged {
+            return false;
+        }
+        if condition.starts_with(b"\"") || condition.starts_with(b"W/") {
+            return self.etag.as_ref().is_some_and(|etag| strong_match(etag.as_bytes(), condition));
+        }
+        let Some(asked) = dates::parse(condition, self.date) else { return false };
+        self.last_modified.is_some_and(|modified| modified == asked && modified.secs() < self.date.secs())
+    }
+
+    /// Whether ranges of it may be sent.
+    pub const fn is_ranged(&self) -> bool {
+        self.ranged
     }
 }
 
-/// Whether a request has any conditional field or `Range`: if not, the entry is the answer as it is.
+/// Whether a request has a condition that an entry can answer, or a `Range`: if not, the entry is the answer as it is.
 pub fn is_conditional(request: &HeaderMap) -> bool {
-    let _ = request;
-    false
+    request.contains_key(IF_NONE_MATCH)
+        || request.contains_key(IF_MODIFIED_SINCE)
+        || request.contains_key(RANGE)
 }
 
 /// Whether the answer to a GET or HEAD that an entry answers is 304 (RFC 9110 §13.2.2, RFC 9111 §4.3.2).
 pub fn not_modified(request: &HeaderMap, stored: &Validators, now: Wall) -> bool {
-    let _ = (request, stored, now);
+    if !stored.conditional {
+        return false;
+    }
+    if request.contains_key(IF_NONE_MATCH) {
+        return request
+            .get_all(IF_NONE_MATCH)
+            .iter()
+            .any(|line| lists(line.as_bytes(), stored.etag.as_ref()));
+    }
+    // Several lines are no date (RFC 9110 §13.1.3).
+    let mut lines = request.get_all(IF_MODIFIED_SINCE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
+    dates::parse(line.as_bytes(), now)
+        .is_some_and(|since| stored.last_modified.unwrap_or(stored.date) <= since)
+}
+
+/// Whether a line of `If-None-Match` lists the entity tag, or is `*`.
+fn lists(line: &[u8], etag: Option<&HeaderValue>) -> bool {
+    if line.trim_ascii() == b"*" {
+        return true;
+    }
+    let Some(etag) = etag else { return false };
+    let mut rest = line;
+    while !rest.is_empty() {
+        let (tag, tail) = rest.split_at_checked(element_end(rest)).unwrap_or((rest, &[]));
+        if weak_match(etag.as_bytes(), tag.trim_ascii()) {
+            return true;
+        }
+        rest = tail.strip_prefix(b",").unwrap_or(tail);
+    }
     false
 }
 
-/// The fields of a 304 for an entry (RFC 9110 §15.4.5).
+/// Weak comparison: the same opaque tag (RFC 9110 §8.8.3.2).
+pub fn weak_match(a: &[u8], b: &[u8]) -> bool {
+    let opaque = |tag| <[u8]>::strip_prefix(tag, b"W/").unwrap_or(tag);
+    !a.is_empty() && opaque(a) == opaque(b)
+}
+
+/// Strong comparison: the same tag, and not weak (RFC 9110 §8.8.3.2).
+pub fn strong_match(a: &[u8], b: &[u8]) -> bool {
+    !a.is_empty() && a == b && !a.starts_with(b"W/")
+}
+
+/// Whether a field of an entry belongs into a 304 for it: those RFC 9110 §15.4.5 names and whatever is not about the
+/// representation. `Last-Modified` only where there is no entity tag.
+pub fn belongs_in_304(name: &HeaderName, has_etag: bool) -> bool {
+    match *name {
+        CONTENT_TYPE | CONTENT_LENGTH | CONTENT_ENCODING | CONTENT_LANGUAGE | CONTENT_RANGE => false,
+        LAST_MODIFIED => !has_etag,
+        _ => *name != CONTENT_MD5,
+    }
+}
+
+/// The fields of a 304 for an entry.
 pub fn not_modified_fields(stored: &HeaderMap) -> HeaderMap {
-    let _ = stored;
-    HeaderMap::new()
+    let has_etag = stored.contains_key(ETAG);
+    let mut fields = HeaderMap::with_capacity(stored.len());
+    for (name, value) in stored {
+        if belongs_in_304(name, has_etag) {
+            fields.append(name, value.clone());
+        }
+    }
+    fields
 }
 
-/// Removes the client's conditions and `Range` from a request that fills an entry.
+/// Removes the client's conditions and `Range` from a request that fills an entry: they must not shape it.
 pub fn strip_conditions(request: &mut HeaderMap) {
-    let _ = request;
+    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_MATCH, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE] {
+        request.remove(name);
+    }
 }
 
-/// Makes a request revalidate an entry: strips the client's conditions, sets ours (RFC 9111 §4.3.1).
+/// Makes a request ask about an entry: strips the client's conditions, sets ours (RFC 9111 §4.3.1). The validators go
+/// out exactly as they came.
 pub fn condition(request: &mut HeaderMap, stored: &HeaderMap) {
-    let _ = (request, stored);
+    strip_conditions(request);
+    if let Some(etag) = stored.get(ETAG) {
+        request.insert(IF_NONE_MATCH, etag.clone());
+    }
+    if let Some(modified) = stored.get(LAST_MODIFIED) {
+        request.insert(IF_MODIFIED_SINCE, modified.clone());
+    }
 }
 
-/// Whether a 304 speaks of this entry (RFC 9111 §4.3.4).
+/// Whether a 304 to [`condition`] speaks of the entry (RFC 9111 §4.3.4). If not, the origin is to be asked again,
+/// without conditions. See the module for entity tags that differ.
 pub fn confirms(stored: &HeaderMap, update: &HeaderMap) -> bool {
-    let _ = (stored, update);
-    false
+    stored.contains_key(ETAG)
+        || match (stored.get(LAST_MODIFIED), update.get(LAST_MODIFIED)) {
+            (stored, Some(update)) => stored == Some(update),
+            (stored, None) => stored.is_some(),
+        }
 }
 
-/// The stored fields with those of a 304, or of a HEAD's 200, in their place (RFC 9111 §3.2).
-pub fn merge(stored: &HeaderMap, update: &HeaderMap) -> HeaderMap {
-    let _ = update;
-    stored.clone()
+/// `Content-MD5` (RFC 2616 §14.15).
+static CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+
+/// Whether a field of a 304, or of a HEAD's response, takes the place of the entry's (RFC 9111 §3.2).
+fn is_updated(name: &HeaderName) -> bool {
+    !matches!(*name, CONTENT_LENGTH | CONTENT_ENCODING | CONTENT_RANGE | ETAG)
+        && *name != CONTENT_MD5
+        && !storable::is_never_stored(name)
 }
 
-/// What a HEAD's response does to a stored GET's (RFC 9111 §4.3.5).
+/// The entry's fields brought up to date with those of a 304, or of a HEAD's response, that arrived at `received`
+/// (RFC 9111 §3.2). A field of the update replaces all lines of the entry's. [`storable::prepare`] is still to be
+/// applied where the result is stored.
+pub fn merge(stored: &HeaderMap, update: &HeaderMap, received: Wall) -> HeaderMap {
+    let mut merged = stored.clone();
+    // The age of the entry is from now on that of the update.
+    merged.remove(http::header::AGE);
+    if !update.contains_key(DATE) {
+        merged.insert(DATE, dates::format(received));
+    }
+    for name in update.keys().filter(|name| is_updated(name)) {
+        merged.remove(name);
+        for value in update.get_all(name) {
+            merged.append(name, value.clone());
+        }
+    }
+    merged
+}
+
+/// What a HEAD's response does to the entry of a GET (RFC 9111 §4.3.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadEffect {
     /// Nothing.
     None,
-    /// The fields are merged into the entry.
+    /// Its fields are merged into the entry.
     Update,
-    /// The entry is of another representation: it becomes stale.
+    /// The entry is of another representation: it becomes invalid.
     Invalidate,
 }
 
-/// What a HEAD's response does to a stored GET's.
-pub fn head_effect(stored: &HeaderMap, status: StatusCode, update: &HeaderMap) -> HeadEffect {
-    let _ = (stored, status, update);
-    HeadEffect::None
+/// What a HEAD's response does to the entry of a GET with a body of `length` bytes: what it says of entity tag, date
+/// and length must be what is stored.
+pub fn head_effect(stored: &HeaderMap, length: u64, status: StatusCode, update: &HeaderMap) -> HeadEffect {
+    if status != StatusCode::OK {
+        return HeadEffect::None;
+    }
+    let same = |name| update.get(&name).is_none_or(|new: &HeaderValue| stored.get(&name) == Some(new));
+    let same_length = update
+        .get(CONTENT_LENGTH)
+        .is_none_or(|new| new.to_str().ok().and_then(|text| text.parse::<u64>().ok()) == Some(length));
+    if same(ETAG) && same(LAST_MODIFIED) && same_length { HeadEffect::Update } else { HeadEffect::Invalidate }
 }
 
-/// The targets whose entries a response makes invalid (RFC 9111 §4.4).
-pub fn invalidated(method: &Method, target: &Target, status: StatusCode, response: &HeaderMap)
-    -> SmallVec<[Target; 1]> {
-    let _ = (method, target, status, response);
-    SmallVec::new()
+/// Whether a method is defined as safe (RFC 9110 §9.2.1 and the registry); one that is not known is not.
+pub fn is_safe(method: &Method) -> bool {
+    matches!(
+        method.as_str(),
+        "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PROPFIND" | "REPORT" | "SEARCH" | "QUERY"
+    )
+}
+
+/// The targets whose entries become invalid by a response (RFC 9111 §4.4): after a non-error answer to an unsafe
+/// method its target, and what `Location` and `Content-Location` name within the same origin.
+pub fn invalidated(
+    method: &Method,
+    target: &Target,
+    status: StatusCode,
+    response: &HeaderMap,
+) -> SmallVec<[Target; 1]> {
+    let mut targets = SmallVec::new();
+    if is_safe(method) || !(status.is_success() || status.is_redirection()) {
+        return targets;
+    }
+    targets.push(target.clone());
+    for name in [LOCATION, CONTENT_LOCATION] {
+        if let Some(other) = response.get(name).and_then(|reference| resolve(target, reference))
+            && targets.iter().all(|known: &Target| known.path_and_query != other.path_and_query)
+        {
+            targets.push(other);
+        }
+    }
+    targets
+}
+
+/// The target a reference leads to from a base (RFC 3986 §5.2), if it has the same origin.
+pub fn resolve(base: &Target, reference: &HeaderValue) -> Option<Target> {
+    let reference = reference.to_str().ok()?;
+    let reference = reference.split_once('#').map_or(reference, |(before, _)| before);
+    let path_and_query = match reference {
+        "" => return Some(base.clone()),
+        _ if reference.starts_with("//") => {
+            same_origin(base, &format!("{}:{reference}", base.scheme.as_str()))?
+        }
+        _ if reference.starts_with('/') => reference.to_owned(),
+        _ if reference.starts_with('?') => format!("{}{reference}", base.path()),
+        _ if has_scheme(reference) => same_origin(base, reference)?,
+        _ => {
+            let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+            format!("{folder}/{reference}")
+        }
+    };
+    let (path, query) = match path_and_query.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path_and_query.as_str(), None),
+    };
+    let mut text = remove_dot_segments(path);
+    if let Some(query) = query {
+        text.push('?');
+        text.push_str(query);
+    }
+    Some(Target { path_and_query: PathAndQuery::try_from(text).ok()?, ..base.clone() })
+}
+
+/// Whether a reference begins with a scheme (RFC 3986 §3.1).
+fn has_scheme(reference: &str) -> bool {
+    reference.find([':', '/', '?']).is_some_and(|at| at > 0 && reference.as_bytes().get(at) == Some(&b':'))
+}
+
+/// The path and query of an absolute URI, if its origin is the base's.
+fn same_origin(base: &Target, absolute: &str) -> Option<String> {
+    let uri: Uri = absolute.parse().ok()?;
+    let scheme = match uri.scheme_str()? {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        _ => return None,
+    };
+    let port = uri.port_u16().unwrap_or(scheme.default_port());
+    let own_port = base
+        .authority()
+        .strip_prefix(base.host())
+        .and_then(|rest| rest.strip_prefix(':')?.parse().ok())
+        .unwrap_or(base.scheme.default_port());
+    let host = uri.host()?;
+    let same = scheme == base.scheme
+        && port == own_port
+        && host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(base.host());
+    same.then(|| uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string))
+}
+
+/// A path without `.` and `..` (RFC 3986 §5.2.4).
+fn remove_dot_segments(path: &str) -> String {
+    let mut kept: SmallVec<[&str; 16]> = SmallVec::new();
+    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                if last {
+                    kept.push("");
+                }
+            }
+            _ => kept.push(segment),
+        }
+    }
+    let mut text = String::with_capacity(path.len() + 1);
+    for segment in &kept {
+        text.push('/');
+        text.push_str(segment);
+    }
+    if text.is_empty() {
+        text.push('/');
+    }
+    text
 }
