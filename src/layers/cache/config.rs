@@ -37,7 +37,8 @@ pub struct CacheConfig {
     pub ttl: TtlConfig,
     /// Guess a lifetime from `Last-Modified` where the origin says nothing (RFC 9111 §4.2.2).
     pub heuristic: bool,
-    /// How long a stale entry is served while it is revalidated in the background, when the origin says nothing.
+    /// How long a stale entry is served while it is revalidated in the background, when the origin says
+    /// nothing.
     pub stale_while_revalidate: Time,
     /// How long a stale entry is served when the origin fails, when the origin says nothing.
     pub stale_if_error: Time,
@@ -49,8 +50,8 @@ pub struct CacheConfig {
     pub max_variants: u32,
     /// Obey a client's `Cache-Control`: `no-cache`, `max-age`, `min-fresh`, `no-store`, ...
     pub honor_client_no_cache: bool,
-    /// Compare `Accept-Language` by meaning where a response varies on it: the order of equally liked languages does not
-    /// count, and a stored response in the language that a client likes best answers it.
+    /// Compare `Accept-Language` by meaning where a response varies on it: the order of equally liked
+    /// languages does not count, and a stored response in the language that a client likes best answers it.
     pub match_language: bool,
     /// Store responses with `Set-Cookie`, cookie included: every client that gets the entry gets the cookie.
     pub store_set_cookie: bool,

@@ -1,7 +1,7 @@
 //! HTTP dates: all three forms are read strictly, one is written (RFC 9110 §5.6.7).
 //!
-//! A weekday must be a weekday's name but need not be the right one: the rest of the date says enough. Names and `GMT`
-//! are case-sensitive, as the RFC has them.
+//! A weekday must be a weekday's name but need not be the right one: the rest of the date says enough. Names
+//! and `GMT` are case-sensitive, as the RFC has them.
 
 use std::time::SystemTime;
 
@@ -14,8 +14,8 @@ use crate::clock::Wall;
 pub enum DateField {
     /// The field is absent.
     Missing,
-    /// It is there and no valid date, or one of several lines is none: for `Expires` that means already expired
-    /// (RFC 9111 §5.3).
+    /// It is there and no valid date, or one of several lines is none: for `Expires` that means already
+    /// expired (RFC 9111 §5.3).
     Invalid,
     /// A date; the earliest where there are several lines.
     At(Wall),
@@ -31,8 +31,8 @@ impl DateField {
     }
 }
 
-/// Reads a date field. Of several lines the earliest date counts: RFC 9111 §4.2.1 leaves a cache the choice between
-/// the first and taking the response for stale, and the earliest is always one of the two.
+/// Reads a date field. Of several lines the earliest date counts: RFC 9111 §4.2.1 leaves a cache the choice
+/// between the first and taking the response for stale, and the earliest is always one of the two.
 pub fn field(headers: &HeaderMap, name: &HeaderName, now: Wall) -> DateField {
     let mut found = DateField::Missing;
     for value in headers.get_all(name) {
@@ -45,8 +45,8 @@ pub fn field(headers: &HeaderMap, name: &HeaderName, now: Wall) -> DateField {
     found
 }
 
-/// A date in any of the three forms; dates before 1970 become 1970. `now` decides the century of a two-digit year:
-/// one that would be more than 50 years ahead is in the past.
+/// A date in any of the three forms; dates before 1970 become 1970. `now` decides the century of a two-digit
+/// year: one that would be more than 50 years ahead is in the past.
 pub fn parse(value: &[u8], now: Wall) -> Option<Wall> {
     match value.get(3)? {
         b',' => imf_fixdate(value),
@@ -185,8 +185,8 @@ fn assemble(year: i64, month: usize, day: i64, second: i64) -> Option<Wall> {
     Some(Wall::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
-/// Days from 1970-01-01 in the Gregorian calendar. Years are counted from March, so that the leap day is a year's
-/// last day; 719 468 days lie between 0000-03-01 and the epoch.
+/// Days from 1970-01-01 in the Gregorian calendar. Years are counted from March, so that the leap day is a
+/// year's last day; 719 468 days lie between 0000-03-01 and the epoch.
 const fn days_from_epoch(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
     let day_of_year = (153 * month + 2) / 5 + day - 1;
@@ -202,4 +202,110 @@ fn year_of(at: Wall) -> i64 {
         year -= 1;
     }
     year
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::fixture::{NOW, headers};
+    use super::*;
+
+    /// RFC 9110 §5.6.7: the three forms of one moment.
+    #[test]
+    fn three_forms() {
+        for text in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
+            assert_eq!(parse(text.as_bytes(), NOW), Some(Wall::from_secs(784_111_777)), "{text}");
+        }
+        for (text, seconds) in [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+            ("Wed, 31 Dec 1969 23:59:59 GMT", 0),
+            ("Thu, 29 Feb 2024 23:59:60 GMT", 1_709_251_200),
+            ("Tue Feb 29 00:00:00 2000", 951_782_400),
+            ("Thu Aug 18 02:01:18 2050", 2_544_400_878),
+        ] {
+            assert_eq!(parse(text.as_bytes(), NOW), Some(Wall::from_secs(seconds)), "{text}");
+        }
+    }
+
+    /// RFC 9110 §5.6.7: a two-digit year more than 50 years ahead is in the past. It is 2025.
+    #[test]
+    fn two_digit_years() {
+        for (year, full) in
+            [("25", "2025"), ("50", "2050"), ("75", "2075"), ("76", "1976"), ("94", "1994"), ("00", "2000")]
+        {
+            let short = parse(format!("Monday, 03-Mar-{year} 00:00:00 GMT").as_bytes(), NOW);
+            let long = parse(format!("Mon, 03 Mar {full} 00:00:00 GMT").as_bytes(), NOW);
+            assert!(short.is_some());
+            assert_eq!(short, long, "{year}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_date() {
+        for text in [
+            "",
+            "0",
+            "-1",
+            "foo",
+            "Sun",
+            "Sun,",
+            "Thu 18 Aug 2050 02:01:18 GMT",
+            "Thu, 18 Aug 50 02:01:18 GMT",
+            "Thu, 18  Aug  2050 02:01:18 GMT",
+            "Thu, 18-Aug-2050 02:01:18 GMT",
+            "Thu, 18 Aug 2050 02.01.18 GMT",
+            "Thu, 18 Aug 2050 2:01:18 GMT",
+            "Thu, 18 Aug 2050 02:01:18 UTC",
+            "Thu, 18 Aug 2050 02:01:18",
+            "Thu, 18 Aug 2050 02:01:18 GMT+1",
+            "THU, 18 Aug 2050 02:01:18 GMT",
+            "Thu, 18 AUG 2050 02:01:18 GMT",
+            "Thu, 18 Aug 2050 24:00:00 GMT",
+            "Thu, 18 Aug 2050 02:60:18 GMT",
+            "Thu, 18 Aug 2050 02:01:61 GMT",
+            "Thu, 00 Aug 2050 02:01:18 GMT",
+            "Wed, 29 Feb 2023 00:00:00 GMT",
+            "Mon, 29 Feb 2100 00:00:00 GMT",
+            "Mon, 31 Apr 2023 00:00:00 GMT",
+            "Thu Aug 8 02:01:18 2050",
+            "Thu, 18-Aug-50 02:01:18 GMT",
+        ] {
+            assert_eq!(parse(text.as_bytes(), NOW), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn several_lines_count_as_the_earliest() {
+        let (early, late) = ("Sun, 06 Nov 1994 08:49:37 GMT", "Mon, 07 Nov 1994 08:49:37 GMT");
+        let expires = http::header::EXPIRES;
+        let read = |fields: &[(&str, &str)]| field(&headers(fields), &expires, NOW);
+        assert_eq!(read(&[]), DateField::Missing);
+        assert_eq!(
+            read(&[("expires", late), ("expires", early)]),
+            DateField::At(Wall::from_secs(784_111_777))
+        );
+        assert_eq!(read(&[("expires", late), ("expires", "0")]), DateField::Invalid);
+    }
+
+    proptest! {
+        #[test]
+        fn what_we_write_we_read(seconds in 0..=LAST.secs()) {
+            let text = format(Wall::from_secs(seconds));
+            prop_assert_eq!(parse(text.as_bytes(), NOW), Some(Wall::from_secs(seconds)));
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>, at: u64) {
+            parse(&bytes, Wall::from_millis(at));
+            format(Wall::from_millis(at));
+        }
+
+        #[test]
+        fn nearly_dates_are_survived(text in "[A-Z][a-z]{2,8}[, ]{1,2}[0-9A-Za-z :-]{0,24}( GMT)?") {
+            parse(text.as_bytes(), NOW);
+        }
+    }
 }

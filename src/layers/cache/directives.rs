@@ -2,12 +2,12 @@
 //!
 //! Choices where the RFCs leave one:
 //!
-//! - A directive that is given twice counts as its more restrictive value. For `max-age` that is, at any time, one of
-//!   the two behaviours that RFC 9111 §4.2.1 allows: the first value, or stale.
-//! - An invalid `max-age` or `s-maxage` counts as 0 (stale, §4.2.1); one that overflows as 2^31 (§1.2.2). White space
-//!   around `=` makes a value invalid. A quoted number is accepted.
-//! - `no-cache="a, b"` withholds the named fields from the store and leaves the rest reusable; `private="a"` is taken
-//!   for plain `private`, which §5.2.2.7 allows.
+//! - A directive that is given twice counts as its more restrictive value. For `max-age` that is, at any
+//!   time, one of the two behaviours that RFC 9111 §4.2.1 allows: the first value, or stale.
+//! - An invalid `max-age` or `s-maxage` counts as 0 (stale, §4.2.1); one that overflows as 2^31 (§1.2.2).
+//!   White space around `=` makes a value invalid. A quoted number is accepted.
+//! - `no-cache="a, b"` withholds the named fields from the store and leaves the rest reusable; `private="a"`
+//!   is taken for plain `private`, which §5.2.2.7 allows.
 //! - `Pragma: no-cache` counts in requests without `Cache-Control` (§5.4) and never in responses.
 
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, PRAGMA};
@@ -235,7 +235,8 @@ impl Directive<'_> {
     }
 }
 
-/// A non-negative number of seconds, [`DELTA_MAX`] where it is larger (RFC 9111 §1.2.2); none if it is no number.
+/// A non-negative number of seconds, [`DELTA_MAX`] where it is larger (RFC 9111 §1.2.2); none if it is no
+/// number.
 pub fn delta_seconds(digits: &[u8]) -> Option<u32> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -268,8 +269,8 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// Where the first list element ends: at a comma outside of quotes, or at the end. A quote that is never closed
-/// takes the rest of the line with it.
+/// Where the first list element ends: at a comma outside of quotes, or at the end. A quote that is never
+/// closed takes the rest of the line with it.
 pub(super) fn element_end(list: &[u8]) -> usize {
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in list.iter().enumerate() {
@@ -298,4 +299,173 @@ fn directive(element: &[u8]) -> Directive<'_> {
         None => Value::Some(value),
     };
     Directive { name, value }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::fixture::headers;
+    use super::*;
+
+    fn response(lines: &[&str]) -> ResponseDirectives {
+        let fields: Vec<_> = lines.iter().map(|line| ("cache-control", *line)).collect();
+        ResponseDirectives::of(&headers(&fields))
+    }
+
+    fn request(lines: &[&str]) -> RequestDirectives {
+        let fields: Vec<_> = lines.iter().map(|line| ("cache-control", *line)).collect();
+        RequestDirectives::of(&headers(&fields), true)
+    }
+
+    /// RFC 9111 §1.2.2, §4.2.1, §5.2.
+    #[test]
+    fn max_age_is_read_conservatively() {
+        for (lines, expected) in [
+            (&["max-age=3600"][..], Some(3600)),
+            (&["MaX-aGe=3600"], Some(3600)),
+            (&["foobar, max-age=3600"], Some(3600)),
+            (&[" , ,max-age=3600 ,, "], Some(3600)),
+            (&["max-age=\"3600\""], Some(3600)),
+            (&["max-age=003600"], Some(3600)),
+            (&["max-age=2147483648"], Some(DELTA_MAX)),
+            (&["max-age=99999999999999999999999"], Some(DELTA_MAX)),
+            (&["max-age='3600'"], Some(0)),
+            (&["max-age=-3600"], Some(0)),
+            (&["max-age=3600.0"], Some(0)),
+            (&["max-age=3600a"], Some(0)),
+            (&["max-age=a3600"], Some(0)),
+            (&["max-age =3600"], Some(0)),
+            (&["max-age= 3600"], Some(0)),
+            (&["max-age=\"3600"], Some(0)),
+            (&["max-age="], Some(0)),
+            (&["max-age"], Some(0)),
+            (&["extension=\"max-age=3600\", max-age=1"], Some(1)),
+            (&["max-age=1, extension=\"max-age=3600\""], Some(1)),
+            (&["extension=\"a\\\", max-age=3600\", max-age=1"], Some(1)),
+            (&["extension=\"never closed, max-age=3600"], None),
+            (&["extension=\"never closed", "max-age=3600"], Some(3600)),
+            (&["max-age=3600, max-age=1800"], Some(1800)),
+            (&["max-age=1", "max-age=1800"], Some(1)),
+            (&["max-age=x, max-age=1800"], Some(0)),
+            (&["xmax-age=1, max-ages=1"], None),
+            (&[""], None),
+        ] {
+            assert_eq!(response(lines).max_age, expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn every_directive_of_a_response() {
+        let all = response(&[
+            "no-store, no-cache, private, public, must-revalidate, proxy-revalidate, must-understand",
+            "no-transform, immutable, max-age=1, s-maxage=2, stale-while-revalidate=3, stale-if-error=4",
+        ]);
+        let expected = ResponseDirectives {
+            no_store: true,
+            no_cache: true,
+            private: true,
+            public: true,
+            must_revalidate: true,
+            proxy_revalidate: true,
+            must_understand: true,
+            no_transform: true,
+            immutable: true,
+            max_age: Some(1),
+            s_maxage: Some(2),
+            stale_while_revalidate: Some(3),
+            stale_if_error: Some(4),
+            withheld: SmallVec::new(),
+        };
+        assert_eq!(all, expected);
+    }
+
+    /// RFC 9111 §5.2.2.4 and §5.2.2.7.
+    #[test]
+    fn qualified_forms() {
+        let names = |lines: &[&str]| -> Vec<String> {
+            response(lines).withheld.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(names(&["no-cache=\"a\", max-age=5"]), ["a"]);
+        assert_eq!(names(&["no-cache=\"A, set-cookie\""]), ["a", "set-cookie"]);
+        assert!(!response(&["no-cache=\"a\""]).no_cache);
+        for line in [
+            "no-cache",
+            "no-cache=\"\"",
+            "no-cache=\"a b\"",
+            "no-cache=\"a",
+            "no-cache= \"a\"",
+            "no-cache=\",\"",
+        ] {
+            assert!(response(&[line]).no_cache, "{line}");
+            assert!(names(&[line]).is_empty(), "{line}");
+        }
+        assert!(response(&["private=\"a\""]).private);
+    }
+
+    #[test]
+    fn every_directive_of_a_request() {
+        let all = request(&[
+            "no-cache, no-store, only-if-cached, max-age=1, min-fresh=2, max-stale=3, stale-if-error=4",
+        ]);
+        let expected = RequestDirectives {
+            no_cache: true,
+            no_store: true,
+            only_if_cached: true,
+            max_age: Some(1),
+            min_fresh: Some(2),
+            max_stale: Some(3),
+            stale_if_error: Some(4),
+        };
+        assert_eq!(all, expected);
+        assert_eq!(request(&["max-stale"]).max_stale, Some(u32::MAX));
+        assert_eq!(request(&["max-stale, max-stale=5"]).max_stale, Some(5));
+        assert_eq!(request(&["max-stale=x"]).max_stale, Some(0));
+        assert_eq!(request(&["min-fresh=5, min-fresh=7"]).min_fresh, Some(7));
+        assert_eq!(request(&["max-age=x"]).max_age, Some(0));
+        assert_eq!(request(&["unheard-of"]), RequestDirectives::default());
+    }
+
+    /// RFC 9111 §5.4.
+    #[test]
+    fn pragma_counts_without_cache_control_only() {
+        for (fields, expected) in [
+            (&[("pragma", "no-cache")][..], true),
+            (&[("pragma", "foo, No-Cache")], true),
+            (&[("pragma", "foo")], false),
+            (&[("pragma", "no-cache"), ("cache-control", "max-stale")], false),
+        ] {
+            assert_eq!(RequestDirectives::of(&headers(fields), true).no_cache, expected, "{fields:?}");
+        }
+        assert_eq!(
+            ResponseDirectives::of(&headers(&[("pragma", "no-cache")])),
+            ResponseDirectives::default()
+        );
+    }
+
+    #[test]
+    fn a_client_without_a_say_has_none() {
+        let fields = headers(&[("cache-control", "no-cache, max-age=0, only-if-cached, no-store")]);
+        assert_eq!(RequestDirectives::of(&fields, false), RequestDirectives::default());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(
+            bytes in proptest::collection::vec(prop_oneof![0x20..=0x7eu8, 0x80..=0xffu8], 0..80),
+        ) {
+            let value = HeaderValue::from_bytes(&bytes).unwrap();
+            ResponseDirectives::of_lines([&value]);
+            let mut fields = HeaderMap::new();
+            fields.insert(CACHE_CONTROL, value);
+            RequestDirectives::of(&fields, true);
+        }
+
+        #[test]
+        fn junk_never_makes_a_response_fresher(junk in "[a-z\",= \\\\]{0,12}", seconds in 0..100_000u32) {
+            let line = format!("max-age={seconds},{junk}");
+            let read = response(&[&line]).max_age;
+            prop_assert!(read.is_some_and(|read| read <= seconds), "{line}: {read:?}");
+        }
+    }
 }

@@ -1,15 +1,20 @@
-//! How long a stored response is fresh, how old it is, and what it is good for right now (RFC 9111 §4.2, RFC 5861).
+//! How long a stored response is fresh, how old it is, what it is good for now (RFC 9111 §4.2, RFC 5861).
 //!
-//! A [`Lifetime`] is worked out once, when a response is stored or confirmed; every request then asks it to judge.
+//! A [`Lifetime`] is worked out once, when a response is stored or confirmed; every request then asks it to
+//! judge.
 //!
 //! Choices where the RFCs leave one:
 //!
-//! - Age counts from the moment the request was sent (§4.2.3), so that a slow origin's answers are never thought
-//!   younger than they are. A lifetime that the operator sets (`ttl.default`, `ttl.override`, `ttl.by_status`) counts
-//!   from the moment the response arrived: the origin's clock and its slowness do not eat into it.
-//! - `must-revalidate` and `proxy-revalidate` rule out every stale answer. `s-maxage` implies `proxy-revalidate`
-//!   (§5.2.2.10), except where the same response says `stale-while-revalidate` or `stale-if-error`: an origin that
-//!   writes both means both.
+//! - Age counts from the moment the request was sent (§4.2.3), so that a slow origin's answers are never
+//!   thought younger than they are. A lifetime that the operator sets (`ttl.default`, `ttl.override`,
+//!   `ttl.by_status`) counts from the moment the response arrived: the origin's clock and its slowness do not
+//!   eat into it.
+//! - `must-revalidate` and `proxy-revalidate` rule out every stale answer. `s-maxage` implies
+//!   `proxy-revalidate` (§5.2.2.10), except where the same response says `stale-while-revalidate` or
+//!   `stale-if-error`: an origin that writes both means both.
+//! - A lifetime of zero (`max-age=0`, an `Expires` in the past) asks for the origin's word on every use: what
+//!   the operator or a client allow to be served stale does not hold for it. Such answers are often made for
+//!   one user.
 //! - `stale-if-error` in a request takes the place of what the response or the operator allow.
 
 use std::time::Duration;
@@ -105,7 +110,7 @@ impl Lifetime {
             (max, Some(_)) => fresh_for.min(max.unwrap_or(Duration::MAX)),
         };
         let hard = directives.must_revalidate || directives.proxy_revalidate;
-        let strict = hard || directives.s_maxage.is_some();
+        let strict = hard || directives.s_maxage.is_some() || fresh_for.is_zero();
         let window = |said: Option<u32>, configured: Duration| match said {
             _ if hard => Duration::ZERO,
             Some(seconds) => Duration::from_secs(seconds.into()),
@@ -130,7 +135,8 @@ impl Lifetime {
         self.initial_age.saturating_add(now.since(self.received))
     }
 
-    /// Seconds of freshness left, rounded down, so negative once stale: `ttl` of `Cache-Status` (RFC 9211 §2.4).
+    /// Seconds of freshness left, rounded down, so negative once stale: `ttl` of `Cache-Status` (RFC 9211
+    /// §2.4).
     pub fn ttl(&self, now: Wall) -> i64 {
         let (fresh_for, age) = (millis(self.fresh_for), millis(self.age(now)));
         (fresh_for - age).div_euclid(1000)
@@ -141,8 +147,8 @@ impl Lifetime {
         self.received
     }
 
-    /// The end of the last window in which the entry can answer without the origin's consent. After it the entry is
-    /// worth keeping only if it has a validator.
+    /// The end of the last window in which the entry can answer without the origin's consent. After it the
+    /// entry is worth keeping only if it has a validator.
     pub fn useful_until(&self) -> Wall {
         let stale = self.while_revalidate.max(self.if_error).max(self.on_overload);
         let left = self.fresh_for.saturating_add(stale).saturating_sub(self.initial_age);
@@ -193,7 +199,8 @@ impl Lifetime {
             Some(accepted) if !self.strict => seconds(accepted),
             _ => self.if_error,
         };
-        // RFC 5861 §4: "regardless of other freshness information". Only no-cache asks for the origin's own word.
+        // RFC 5861 §4: "regardless of other freshness information". Only no-cache asks for the origin's own
+        // word.
         Freshness::Revalidate(Revalidate {
             requested: fresh,
             on_error: !request.no_cache && (fresh || staleness < if_error),
@@ -218,7 +225,8 @@ pub enum Freshness {
 /// Why the origin is asked, and what an entry is good for when that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revalidate {
-    /// The entry is fresh and the request's directives ask for more: `fwd=request`. Else it is stale: `fwd=stale`.
+    /// The entry is fresh and the request's directives ask for more: `fwd=request`. Else it is stale:
+    /// `fwd=stale`.
     pub requested: bool,
     /// It may be served when the origin fails: no answer, or one that [`is_error`] (RFC 5861 §4).
     pub on_error: bool,
@@ -231,14 +239,15 @@ pub const fn is_error(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
-/// Whether a lifetime may be guessed for a status without further word from the origin (RFC 9110 §15.1); 206 is left
-/// out, since partial answers are not stored.
+/// Whether a lifetime may be guessed for a status without further word from the origin (RFC 9110 §15.1); 206
+/// is left out, since partial answers are not stored.
 pub const fn is_heuristic(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
-/// Whether the operator's `ttl.default` and `ttl.override` hold for a status to which the origin gave no lifetime.
-/// Errors are left out: whoever can provoke one could otherwise poison the store with it. `ttl.by_status` names them.
+/// Whether the operator's `ttl.default` and `ttl.override` hold for a status to which the origin gave no
+/// lifetime. Errors are left out: whoever can provoke one could otherwise poison the store with it.
+/// `ttl.by_status` names them.
 const fn takes_default(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308)
 }
@@ -317,9 +326,9 @@ fn initial_age(headers: &HeaderMap, timing: Timing) -> Option<Duration> {
     Some(apparent.max(seconds(said) + delay))
 }
 
-/// `Age` in seconds. Of a list in one line the first member counts (RFC 9111 §5.1). Several lines, or a list that says
-/// the same twice, come from caches that each wrote their own without reading the other's: no age to trust. RFC 9111
-/// lets a cache ignore what it cannot read; we would rather ask the origin once more.
+/// `Age` in seconds. Of a list in one line the first member counts (RFC 9111 §5.1). Several lines, or a list
+/// that says the same twice, come from caches that each wrote their own without reading the other's: no age
+/// to trust. RFC 9111 lets a cache ignore what it cannot read; we would rather ask the origin once more.
 fn age_value(headers: &HeaderMap) -> Option<u32> {
     let mut lines = headers.get_all(AGE).iter();
     let line = lines.next()?.as_bytes();
@@ -340,4 +349,289 @@ const fn seconds(seconds: u32) -> Duration {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::fixture::{NOW, headers};
+    use super::*;
+
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+
+    /// [`NOW`] as it stands in `Date`, and some moments around it.
+    const DATE: (&str, &str) = ("date", "Thu, 02 Jan 2025 03:04:05 GMT");
+    const IN_AN_HOUR: &str = "Thu, 02 Jan 2025 04:04:05 GMT";
+    const HOUR_AGO: &str = "Thu, 02 Jan 2025 02:04:05 GMT";
+    const AT_ONCE: Timing = Timing { requested: NOW, received: NOW };
+
+    fn lifetime(fields: Fields<'_>, ttl: &TtlPolicy) -> (Lifetime, Source) {
+        of(200, fields, ttl, AT_ONCE)
+    }
+
+    fn of(status: u16, fields: Fields<'_>, ttl: &TtlPolicy, timing: Timing) -> (Lifetime, Source) {
+        let fields = headers(fields);
+        let status = StatusCode::from_u16(status).unwrap();
+        Lifetime::of(status, &fields, &ResponseDirectives::of(&fields), ttl, timing)
+    }
+
+    fn request(line: &str) -> RequestDirectives {
+        RequestDirectives::of(&headers(&[("cache-control", line)]), true)
+    }
+
+    fn later(seconds: u64) -> Wall {
+        NOW.plus(Duration::from_secs(seconds))
+    }
+
+    /// RFC 9111 §4.2.1.
+    #[test]
+    fn lifetimes_the_origin_gives() {
+        let cases: [(Fields<'_>, i64, Source); 12] = [
+            (&[("cache-control", "max-age=60")], 60, Source::MaxAge),
+            (&[("cache-control", "max-age=60, s-maxage=10")], 10, Source::SMaxage),
+            (&[("cache-control", "s-maxage=3600, max-age=0"), ("expires", HOUR_AGO)], 3600, Source::SMaxage),
+            (&[("cache-control", "max-age=60"), ("expires", "0")], 60, Source::MaxAge),
+            (&[("cache-control", "max-age=0"), ("expires", IN_AN_HOUR)], 0, Source::MaxAge),
+            (&[DATE, ("expires", IN_AN_HOUR)], 3600, Source::Expires),
+            (&[("expires", IN_AN_HOUR)], 3600, Source::Expires),
+            (&[("date", "foo"), ("expires", IN_AN_HOUR)], 3600, Source::Expires),
+            (&[DATE, ("expires", HOUR_AGO)], 0, Source::Expires),
+            (&[DATE, ("expires", "0")], 0, Source::Expires),
+            (&[("date", HOUR_AGO), ("expires", DATE.1)], 0, Source::Expires),
+            (&[], 0, Source::None),
+        ];
+        for (fields, ttl, source) in cases {
+            let (lifetime, found) = lifetime(fields, &TtlPolicy::default());
+            assert_eq!((lifetime.ttl(NOW), found), (ttl, source), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn lifetimes_the_operator_gives() {
+        let hour = Some(Duration::from_secs(3600));
+        let default = TtlPolicy { default: Duration::from_secs(5), ..TtlPolicy::default() };
+        let by_status = TtlPolicy { by_status: Box::new([(404, Duration::from_secs(7))]), ..default.clone() };
+        let fixed = TtlPolicy { override_: hour, ..default.clone() };
+        let max = TtlPolicy { max: Some(Duration::from_secs(3)), ..fixed.clone() };
+        let said: Fields<'_> = &[("cache-control", "max-age=60")];
+        let old: Fields<'_> = &[("cache-control", "max-age=60"), ("age", "50")];
+        let aged: Fields<'_> = &[("age", "50")];
+        let cases: [(&TtlPolicy, u16, Fields<'_>, i64, Source); 16] = [
+            (&default, 200, &[], 5, Source::Default),
+            (&default, 200, aged, 5, Source::Default),
+            (&default, 200, said, 60, Source::MaxAge),
+            (&default, 200, &[("cache-control", "no-cache")], 0, Source::None),
+            (&default, 404, &[], 0, Source::None),
+            (&default, 500, &[], 0, Source::None),
+            (&by_status, 404, &[], 7, Source::ByStatus),
+            (&by_status, 404, said, 60, Source::MaxAge),
+            (&fixed, 200, &[], 3600, Source::Override),
+            (&fixed, 200, old, 3600, Source::Override),
+            (&fixed, 200, &[("cache-control", "no-cache")], 3600, Source::Override),
+            (&fixed, 500, &[], 0, Source::None),
+            (&fixed, 500, said, 3600, Source::Override),
+            (&max, 200, &[], 3, Source::Override),
+            (&TtlPolicy { override_: None, ..max.clone() }, 200, said, 3, Source::MaxAge),
+            (&TtlPolicy { override_: None, ..max.clone() }, 200, old, -47, Source::MaxAge),
+        ];
+        for (ttl, status, fields, expected, source) in cases {
+            let (lifetime, found) = of(status, fields, ttl, AT_ONCE);
+            assert_eq!((lifetime.ttl(NOW), found), (expected, source), "{status} {fields:?} {ttl:?}");
+        }
+    }
+
+    /// RFC 9111 §4.2.2.
+    #[test]
+    fn guesses() {
+        let ttl = TtlPolicy { heuristic: true, ..TtlPolicy::default() };
+        let hour: Fields<'_> = &[DATE, ("last-modified", HOUR_AGO)];
+        let public: Fields<'_> = &[DATE, ("last-modified", HOUR_AGO), ("cache-control", "public")];
+        let old: Fields<'_> = &[DATE, ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")];
+        for status in [200, 203, 204, 404, 405, 410, 414, 501] {
+            assert_eq!(of(status, hour, &ttl, AT_ONCE).0.ttl(NOW), 360, "{status}");
+        }
+        for status in [201, 202, 302, 403, 500, 502, 503, 504, 599] {
+            assert_eq!(of(status, hour, &ttl, AT_ONCE).1, Source::None, "{status}");
+        }
+        assert_eq!(of(599, public, &ttl, AT_ONCE).1, Source::Heuristic);
+        assert_eq!(lifetime(old, &ttl).0.ttl(NOW), 86_400);
+        assert_eq!(lifetime(&[DATE, ("last-modified", IN_AN_HOUR)], &ttl).0.ttl(NOW), 0);
+        assert_eq!(lifetime(&[DATE], &ttl).1, Source::None);
+        assert_eq!(lifetime(hour, &TtlPolicy::default()).1, Source::None);
+    }
+
+    /// RFC 9111 §4.2.3 and §5.1.
+    #[test]
+    fn initial_ages() {
+        let slow = Timing { requested: NOW, received: later(4) };
+        let cases: [(Fields<'_>, Timing, u64); 8] = [
+            (&[DATE], AT_ONCE, 0),
+            (&[], AT_ONCE, 0),
+            (&[("date", HOUR_AGO)], AT_ONCE, 3600),
+            (&[("date", IN_AN_HOUR)], AT_ONCE, 0),
+            (&[DATE, ("age", "30")], AT_ONCE, 30),
+            (&[DATE, ("age", "0,7200")], AT_ONCE, 0),
+            (&[("age", "30")], slow, 34),
+            (&[("date", HOUR_AGO), ("age", "30")], slow, 3604),
+        ];
+        for (fields, timing, seconds) in cases {
+            let age = of(200, fields, &TtlPolicy::default(), timing).0.age(timing.received);
+            assert_eq!(age, Duration::from_secs(seconds), "{fields:?}");
+        }
+        let fraction = Timing { requested: NOW, received: Wall::from_millis(NOW.millis() + 900) };
+        let age = of(200, &[DATE], &TtlPolicy::default(), fraction).0.age(fraction.received);
+        assert_eq!(age, Duration::from_millis(900), "the delay, and not the second's fraction on top");
+    }
+
+    #[test]
+    fn an_age_that_cannot_be_read_makes_stale() {
+        for lines in [
+            &["abc"][..],
+            &["-7200"],
+            &["7200.0"],
+            &["7200;foo=bar"],
+            &["0, 0"],
+            &["0", "7200"],
+            &["0", "0"],
+            &[""],
+        ] {
+            let mut fields = vec![DATE, ("cache-control", "max-age=3600")];
+            fields.extend(lines.iter().map(|line| ("age", *line)));
+            let (lifetime, _) = lifetime(&fields, &TtlPolicy::default());
+            assert!(lifetime.ttl(NOW) <= 0, "{lines:?}");
+            assert_ne!(lifetime.judge(&RequestDirectives::default(), NOW), Freshness::Fresh, "{lines:?}");
+        }
+    }
+
+    fn revalidate(requested: bool, on_error: bool, on_overload: bool) -> Freshness {
+        Freshness::Revalidate(Revalidate { requested, on_error, on_overload })
+    }
+
+    /// RFC 9111 §4.2.4, §5.2.2; RFC 5861.
+    #[test]
+    fn what_responses_allow() {
+        let ttl = TtlPolicy {
+            stale_while_revalidate: Duration::from_secs(10),
+            stale_if_error: Duration::from_secs(20),
+            stale_on_overload: Duration::from_secs(30),
+            ..TtlPolicy::default()
+        };
+        let never = revalidate(false, false, false);
+        for (line, seconds, expected) in [
+            ("max-age=60", 0, Freshness::Fresh),
+            ("max-age=60", 59, Freshness::Fresh),
+            ("max-age=60", 60, Freshness::StaleWhileRevalidate),
+            ("max-age=60", 69, Freshness::StaleWhileRevalidate),
+            ("max-age=60", 70, revalidate(false, true, true)),
+            ("max-age=60", 80, revalidate(false, false, true)),
+            ("max-age=60", 90, never),
+            ("max-age=60, stale-while-revalidate=0", 60, revalidate(false, true, true)),
+            ("max-age=60, stale-while-revalidate=5, stale-if-error=100", 159, revalidate(false, true, false)),
+            ("max-age=60, must-revalidate", 59, Freshness::Fresh),
+            ("max-age=60, must-revalidate", 60, never),
+            ("max-age=60, must-revalidate, stale-while-revalidate=5", 60, never),
+            ("max-age=60, proxy-revalidate, stale-if-error=5", 60, never),
+            ("s-maxage=60", 59, Freshness::Fresh),
+            ("s-maxage=60", 60, never),
+            ("s-maxage=60, stale-while-revalidate=5", 60, Freshness::StaleWhileRevalidate),
+            ("s-maxage=60, stale-if-error=5", 60, revalidate(false, true, false)),
+            ("max-age=60, no-cache", 0, never),
+            ("max-age=60, no-cache, stale-while-revalidate=100", 0, never),
+            ("max-age=0", 0, never),
+            ("max-age=0", 5, never),
+            ("max-age=0, stale-while-revalidate=10", 5, Freshness::StaleWhileRevalidate),
+            ("max-age=60, immutable", 70, revalidate(false, true, true)),
+        ] {
+            let (lifetime, _) = lifetime(&[("cache-control", line)], &ttl);
+            let judged = lifetime.judge(&RequestDirectives::default(), later(seconds));
+            assert_eq!(judged, expected, "{line} after {seconds}s");
+        }
+    }
+
+    /// RFC 9111 §5.2.1.
+    #[test]
+    fn what_requests_ask_for() {
+        let ttl = TtlPolicy { stale_if_error: Duration::from_secs(20), ..TtlPolicy::default() };
+        let requested = revalidate(true, true, true);
+        for (line, asks, seconds, expected) in [
+            ("max-age=60", "no-cache", 0, revalidate(true, false, false)),
+            ("max-age=60", "no-cache", 70, revalidate(false, false, false)),
+            ("max-age=60", "max-age=0", 0, requested),
+            ("max-age=60", "max-age=10", 9, Freshness::Fresh),
+            ("max-age=60", "max-age=10", 10, requested),
+            ("max-age=60", "min-fresh=10", 50, Freshness::Fresh),
+            ("max-age=60", "min-fresh=10", 51, requested),
+            ("max-age=60", "no-store", 0, Freshness::Fresh),
+            ("max-age=60", "only-if-cached", 0, Freshness::Fresh),
+            ("max-age=60", "max-stale", 9999, Freshness::MaxStale),
+            ("max-age=60", "max-stale=10", 70, Freshness::MaxStale),
+            ("max-age=60", "max-stale=10", 71, revalidate(false, true, false)),
+            ("max-age=60", "max-stale=10, max-age=65", 66, revalidate(false, true, false)),
+            ("max-age=60", "stale-if-error=100", 159, revalidate(false, true, false)),
+            ("max-age=60", "stale-if-error=1", 70, revalidate(false, false, false)),
+            ("max-age=60, must-revalidate", "max-stale", 60, revalidate(false, false, false)),
+            ("max-age=60, must-revalidate", "stale-if-error=100", 60, revalidate(false, false, false)),
+            ("s-maxage=60", "max-stale", 60, revalidate(false, false, false)),
+            ("max-age=0", "max-stale", 5, revalidate(false, false, false)),
+            ("max-age=60, no-cache", "max-stale", 0, revalidate(false, false, false)),
+        ] {
+            let (lifetime, _) = lifetime(&[("cache-control", line)], &ttl);
+            let judged = lifetime.judge(&request(asks), later(seconds));
+            assert_eq!(judged, expected, "{line}, asked for {asks} after {seconds}s");
+        }
+    }
+
+    #[test]
+    fn usefulness_ends_with_the_last_window() {
+        let ttl = TtlPolicy { stale_if_error: Duration::from_secs(20), ..TtlPolicy::default() };
+        for (line, until) in [
+            ("max-age=60", later(80)),
+            ("max-age=60, stale-while-revalidate=100", later(160)),
+            ("max-age=60, must-revalidate", later(60)),
+            ("max-age=60, no-cache", NOW),
+            ("max-age=0", NOW),
+        ] {
+            let (lifetime, _) = lifetime(&[("cache-control", line)], &ttl);
+            assert_eq!(lifetime.useful_until(), until, "{line}");
+            assert_eq!(lifetime.is_useful(), until > NOW, "{line}");
+        }
+        let (old, _) = lifetime(&[("cache-control", "max-age=60"), ("age", "100")], &ttl);
+        assert!(!old.is_useful());
+    }
+
+    #[test]
+    fn what_is_invalidated_must_be_validated() {
+        let (lifetime, _) = lifetime(&[("cache-control", "max-age=60")], &TtlPolicy::default());
+        assert_eq!(lifetime.judge(&RequestDirectives::default(), NOW), Freshness::Fresh);
+        let judged = lifetime.invalidated().judge(&request("max-stale"), NOW);
+        assert_eq!(judged, revalidate(false, false, false));
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_does_not_underflow() {
+        let (lifetime, _) = lifetime(&[("cache-control", "max-age=60")], &TtlPolicy::default());
+        let before = NOW.minus(Duration::from_secs(1000));
+        assert_eq!((lifetime.age(before), lifetime.ttl(before)), (Duration::ZERO, 60));
+    }
+
+    proptest! {
+        /// Once stale an entry does not become fresh again by waiting.
+        #[test]
+        fn freshness_only_goes(
+            max_age in 0..1000u32,
+            age in 0..1000u32,
+            first in 0..2000u64,
+            second in 0..2000u64,
+        ) {
+            let (max_age, age) = (format!("max-age={max_age}"), age.to_string());
+            let fields = [("cache-control", max_age.as_str()), ("age", &age)];
+            let (lifetime, _) = lifetime(&fields, &TtlPolicy::default());
+            let plain = RequestDirectives::default();
+            let fresh = |seconds| lifetime.judge(&plain, later(seconds)) == Freshness::Fresh;
+            let (first, second) = (first.min(second), first.max(second));
+            prop_assert!(fresh(first) || !fresh(second));
+            prop_assert_eq!(fresh(first), lifetime.ttl(later(first)) > 0);
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! The primary key: what makes two requests the same before `Vary` is looked at (RFC 9111 §2).
 //!
-//! A key is a run of bytes in which every component has its length in front, so that different components always
-//! make different keys. It is compared whole: no request is answered by an accident of hashing.
+//! A key is a run of bytes in which every component has its length in front, so that different components
+//! always make different keys. It is compared whole: no request is answered by an accident of hashing.
 //!
-//! Rules for the query shape the key only; the origin gets the query as it came. That makes a parameter that does not
-//! count a way to poison the store, if the origin reads it after all. So names are compared as an origin reads them,
-//! decoded, and a parameter that contains `;`, which some origins take for a separator, always counts. Parameters that
-//! are sorted keep the order among those of the same name.
+//! Rules for the query shape the key only; the origin gets the query as it came. That makes a parameter that
+//! does not count a way to poison the store, if the origin reads it after all. So names are compared as an
+//! origin reads them, decoded, and a parameter that contains `;`, which some origins take for a separator,
+//! always counts. Parameters that are sorted keep the order among those of the same name.
 
 use std::borrow::Cow;
 
@@ -65,12 +65,12 @@ impl Pattern {
 }
 
 impl KeyRules {
-    /// Writes the key of a request into `buffer`, which is cleared first. GET and HEAD share a key: a HEAD is answered
-    /// by the entry of a GET. `namespace` keeps apart what different rules made: the caller chooses one for each set
-    /// of entries.
+    /// Writes the key of a request into `buffer`, which is cleared first. GET and HEAD share a key: a HEAD is
+    /// answered by the entry of a GET. `namespace` keeps apart what different rules made: the caller chooses
+    /// one for each set of entries.
     ///
-    /// With the rules of the default config this copies a few slices and, into a buffer that has been used before,
-    /// allocates nothing.
+    /// With the rules of the default config this copies a few slices and, into a buffer that has been used
+    /// before, allocates nothing.
     pub fn write(&self, buffer: &mut Vec<u8>, namespace: u64, target: &Target, headers: &HeaderMap) {
         let authority = if self.host { target.authority.as_bytes() } else { &[] };
         let (path, query) = (target.path(), target.query());
@@ -192,6 +192,176 @@ fn optional(buffer: &mut Vec<u8>, bytes: Option<&[u8]>) {
         Some(bytes) => {
             buffer.push(1);
             component(buffer, bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::fixture::{headers, target};
+    use super::*;
+
+    fn key(rules: &KeyRules, uri: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+        let mut buffer = b"left over".to_vec();
+        rules.write(&mut buffer, 7, &target(uri), &headers(fields));
+        buffer
+    }
+
+    fn rules(ignore: &[&str], only: &[&str], sort: bool) -> KeyRules {
+        let compile = |texts: &[&str]| texts.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+        let query = QueryRules { ignore: compile(ignore), only: compile(only), sort };
+        KeyRules { query: Some(query), ..KeyRules::default() }
+    }
+
+    #[test]
+    fn the_default_rules_take_all_of_the_target() {
+        let uris = [
+            "http://a/",
+            "https://a/",
+            "http://b/",
+            "http://a:8080/",
+            "http://a/b",
+            "http://a/?",
+            "http://a/?b",
+            "http://a/?b=1&c=2",
+            "http://a/?c=2&b=1",
+            "http://a/?%62=1",
+        ];
+        for (at, uri) in uris.iter().enumerate() {
+            for (other_at, other) in uris.iter().enumerate() {
+                let same = key(&KeyRules::default(), uri, &[]) == key(&KeyRules::default(), other, &[]);
+                assert_eq!(same, at == other_at, "{uri} {other}");
+            }
+        }
+        assert_eq!(
+            key(&KeyRules::default(), uris[0], &[("cookie", "a=1")]),
+            key(&KeyRules::default(), uris[0], &[])
+        );
+    }
+
+    #[test]
+    fn namespaces_keep_apart() {
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        KeyRules::default().write(&mut one, 1, &target("http://a/"), &headers(&[]));
+        KeyRules::default().write(&mut two, 2, &target("http://a/"), &headers(&[]));
+        assert_ne!(one, two);
+    }
+
+    #[test]
+    fn query_rules() {
+        let utm = rules(&["utm_*", "gclid"], &[], false);
+        let only = rules(&[], &["v", "page*"], false);
+        let sort = rules(&[], &[], true);
+        for (rules, one, other, same) in [
+            (&utm, "?a=1&utm_source=x", "?a=1", true),
+            (&utm, "?gclid=1", "", true),
+            (&utm, "?gclid", "?", true),
+            (&utm, "?utm%5Fsource=x&a=1", "?a=1", true),
+            (&utm, "?gclids=1", "", false),
+            (&utm, "?a=1&b=2", "?b=2&a=1", false),
+            (&utm, "?utm_source=x;a=1", "", false),
+            (&utm, "?a=1", "?a=2", false),
+            (&only, "?v=1&x=2", "?v=1", true),
+            (&only, "?v=1", "?v=2", false),
+            (&only, "?%76=2&v=1", "?v=1", false),
+            (&only, "?page_size=2", "", false),
+            (&only, "?x=2;v=1", "", false),
+            (&sort, "?a=1&b=2", "?b=2&a=1", true),
+            (&sort, "?a=1&a=2", "?a=2&a=1", false),
+            (&sort, "?a=1&%61=2", "?%61=2&a=1", false),
+            (&sort, "?a=1&b=2", "?a=1&b=2&c=3", false),
+            (&sort, "?a=1&&b=2&", "?a=1&b=2", true),
+        ] {
+            let keys = [one, other].map(|query| key(rules, &format!("http://a/{query}"), &[]));
+            assert_eq!(keys[0] == keys[1], same, "{one} {other} {rules:?}");
+        }
+    }
+
+    #[test]
+    fn fields_cookies_and_host() {
+        let rules = KeyRules {
+            host: false,
+            headers: Box::new([HeaderName::from_static("x-tenant")]),
+            cookies: Box::new(["plan".into()]),
+            query: None,
+        };
+        let uri = "http://a/";
+        assert_eq!(key(&rules, uri, &[]), key(&rules, "http://b/", &[]));
+        for (one, other, same) in [
+            (&[("x-tenant", "1")][..], &[("x-tenant", "1"), ("other", "2")][..], true),
+            (&[("x-tenant", "1")], &[("x-tenant", "2")], false),
+            (&[("x-tenant", "1")], &[], false),
+            (&[("x-tenant", "")], &[], false),
+            (&[("x-tenant", "1"), ("x-tenant", "2")], &[("x-tenant", "12")], false),
+            (&[("cookie", "id=1; plan=a")], &[("cookie", "id=2"), ("cookie", "plan=a; x=y")], true),
+            (&[("cookie", "plan=a")], &[("cookie", "plan=b")], false),
+            (&[("cookie", "plan=a")], &[("cookie", "xplan=a")], false),
+            (&[("cookie", "plan=")], &[], false),
+        ] {
+            assert_eq!(key(&rules, uri, one) == key(&rules, uri, other), same, "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        for text in ["", "*a", "a*b", "**"] {
+            assert_eq!(Pattern::parse(text), None, "{text}");
+        }
+        assert!(Pattern::parse("*").unwrap().matches(b"anything"));
+        assert!(!Pattern::parse("a").unwrap().matches(b"ab"));
+    }
+
+    type Components = (u64, bool, String, String, Option<String>, Vec<String>, Option<String>);
+
+    fn components() -> impl Strategy<Value = Components> {
+        (
+            0..3u64,
+            any::<bool>(),
+            "[ab]{0,2}",
+            "/[a/]{0,3}",
+            proptest::option::of("[a&=1]{0,3}"),
+            proptest::collection::vec("[ab,]{0,2}", 0..3),
+            proptest::option::of("[ab]{0,2}"),
+        )
+    }
+
+    fn key_of(components: &Components) -> Vec<u8> {
+        let (namespace, secure, authority, path, query, lines, cookie) = components;
+        let rules = KeyRules {
+            headers: Box::new([HeaderName::from_static("x")]),
+            cookies: Box::new(["c".into()]),
+            ..KeyRules::default()
+        };
+        let query = query.as_ref().map_or(String::new(), |query| format!("?{query}"));
+        let target = Target {
+            scheme: if *secure { Scheme::Https } else { Scheme::Http },
+            authority: authority.parse().unwrap(),
+            path_and_query: format!("{path}{query}").parse().unwrap(),
+        };
+        let cookie = cookie.as_ref().map(|value| format!("c={value}"));
+        let fields: Vec<_> = lines
+            .iter()
+            .map(|line| ("x", line.as_str()))
+            .chain(cookie.as_deref().map(|value| ("cookie", value)))
+            .collect();
+        let mut buffer = Vec::new();
+        rules.write(&mut buffer, *namespace, &target, &headers(&fields));
+        buffer
+    }
+
+    proptest! {
+        #[test]
+        fn different_components_make_different_keys(one in components(), other in components()) {
+            prop_assert_eq!(key_of(&one) == key_of(&other), one == other);
+        }
+
+        #[test]
+        fn any_query_is_survived(query in "[a-c%&=;+*0-9]{0,24}", sort: bool) {
+            let rules = rules(&["a*"], &[], sort);
+            let uri = format!("http://a/?{query}");
+            prop_assert_eq!(key(&rules, &uri, &[]), key(&rules, &uri, &[]));
         }
     }
 }

@@ -11,3 +11,6 @@ pub mod status;
 pub mod storable;
 pub mod validate;
 pub mod vary;
+
+#[cfg(test)]
+mod fixture;

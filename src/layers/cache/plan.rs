@@ -237,3 +237,111 @@ fn plan_patterns(texts: &[String], at: &Path, report: &mut Report) -> Box<[Patte
     }
     patterns.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::report::Severity;
+    use crate::units::{Size, Time};
+
+    use super::*;
+
+    fn problems(change: impl FnOnce(&mut CacheConfig)) -> Vec<(String, Severity)> {
+        let mut config = CacheConfig::default();
+        change(&mut config);
+        let mut report = Report::new();
+        plan(&config, &Path::root().key("cache"), &mut report);
+        report.problems().iter().map(|problem| (problem.path.to_string(), problem.severity)).collect()
+    }
+
+    #[test]
+    fn the_default_is_fine() {
+        assert!(problems(|_| {}).is_empty());
+        let plan = plan(&CacheConfig::default(), &Path::root(), &mut Report::new());
+        assert!(plan.enabled && plan.get && plan.head && plan.honor_client && !plan.store_set_cookie);
+        assert_eq!(plan.key, KeyRules::default());
+    }
+
+    #[test]
+    fn every_problem_is_reported_where_it_stands() {
+        let text = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let found = problems(|config| {
+            config.methods = text(&["GET", "POST", "head"]);
+            config.max_variants = 0;
+            config.key.query.ignore = text(&["utm_*", "*utm"]);
+            config.key.query.only = text(&["", "a"]);
+            config.key.headers = text(&["x-a", "a b", "Host"]);
+            config.key.cookies = text(&["a", "b=c", ""]);
+            for status in ["206", "404", "4xx", "99", "600"] {
+                config.ttl.by_status.insert(status.to_owned(), Time::secs(1));
+            }
+        });
+        let mut paths: Vec<_> = found.iter().map(|(path, _)| path.as_str()).collect();
+        paths.sort_unstable();
+        assert_eq!(
+            paths,
+            [
+                "cache.key.cookies[1]",
+                "cache.key.cookies[2]",
+                "cache.key.headers[1]",
+                "cache.key.headers[2]",
+                "cache.key.query.ignore[1]",
+                "cache.key.query.only[0]",
+                "cache.max_variants",
+                "cache.methods[1]",
+                "cache.methods[2]",
+                "cache.ttl.by_status.206",
+                "cache.ttl.by_status.4xx",
+                "cache.ttl.by_status.600",
+                "cache.ttl.by_status.99",
+            ]
+        );
+        assert!(found.iter().all(|(_, severity)| *severity == Severity::Error));
+    }
+
+    #[test]
+    fn what_is_odd_is_a_warning() {
+        for found in [
+            problems(|config| config.methods = vec!["HEAD".to_owned()]),
+            problems(|config| config.key.headers = vec!["cookie".to_owned()]),
+            problems(|config| {
+                config.ttl.override_ = Some(Time::secs(60));
+                config.ttl.max = Some(Time::secs(30));
+            }),
+        ] {
+            assert!(matches!(found.as_slice(), [(_, Severity::Warning)]), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn equal_rules_make_equal_plans() {
+        let with = |headers: &[&str]| {
+            let mut config = CacheConfig::default();
+            config.key.headers = headers.iter().map(ToString::to_string).collect();
+            plan(&config, &Path::root(), &mut Report::new())
+        };
+        assert_eq!(with(&["x-a", "x-b"]), with(&["X-B", "x-a", "x-a"]));
+        assert_ne!(with(&["x-a"]), with(&["x-b"]));
+    }
+
+    #[test]
+    fn statuses_are_found() {
+        let mut config = CacheConfig::default();
+        config.ttl.by_status = [("404".to_owned(), Time::secs(4)), ("301".to_owned(), Time::secs(3))].into();
+        let ttl = plan(&config, &Path::root(), &mut Report::new()).ttl;
+        assert_eq!(ttl.by_status(StatusCode::NOT_FOUND), Some(Duration::from_secs(4)));
+        assert_eq!(ttl.by_status(StatusCode::MOVED_PERMANENTLY), Some(Duration::from_secs(3)));
+        assert_eq!(ttl.by_status(StatusCode::OK), None);
+    }
+
+    #[test]
+    fn an_object_must_fit_into_the_store() {
+        let mut report = Report::new();
+        let config = StoreConfig { memory: Size::mib(1), max_object: Size::mib(2) };
+        let plan = plan_store(&config, &Path::root(), &mut report);
+        assert_eq!((plan.memory, plan.max_object), (1 << 20, 1 << 20));
+        assert!(report.has_errors());
+        let mut report = Report::new();
+        plan_store(&StoreConfig::default(), &Path::root(), &mut report);
+        assert!(report.problems().is_empty());
+    }
+}

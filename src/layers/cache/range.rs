@@ -1,7 +1,7 @@
 //! Byte ranges: what of a stored representation a request asks for (RFC 9110 §14, RFC 9111 §3.4).
 //!
-//! A request for several ranges gets the whole representation, as RFC 9110 §14.2 allows; so does one whose `Range` is
-//! invalid or in another unit. A range that cannot be satisfied gets 416.
+//! A request for several ranges gets the whole representation, as RFC 9110 §14.2 allows; so does one whose
+//! `Range` is invalid or in another unit. A range that cannot be satisfied gets 416.
 
 use http::header::{HeaderMap, HeaderValue, IF_RANGE, RANGE};
 use smallvec::SmallVec;
@@ -137,4 +137,123 @@ pub fn unsatisfied_range(length: u64) -> HeaderValue {
     let mut text = SmallVec::<[u8; 32]>::from_slice(b"bytes */");
     text.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("bytes */*"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use proptest::prelude::*;
+
+    use super::super::fixture::{NOW, headers};
+    use super::*;
+
+    const MODIFIED: &str = "Wed, 01 Jan 2025 00:00:00 GMT";
+    const DATE: &str = "Thu, 02 Jan 2025 00:00:00 GMT";
+
+    fn part(start: u64, length: u64) -> Selection {
+        Selection::Part(Part { start, length })
+    }
+
+    /// RFC 9110 §14.1.1 to §14.2.
+    #[test]
+    fn ranges_of_ten_bytes() {
+        use Selection::{Unsatisfiable, Whole};
+        let stored = Validators::of(StatusCode::OK, &headers(&[]), NOW);
+        for (range, expected) in [
+            ("bytes=0-1", part(0, 2)),
+            ("BYTES=0-1", part(0, 2)),
+            ("bytes=0-0", part(0, 1)),
+            ("bytes=5-", part(5, 5)),
+            ("bytes=-3", part(7, 3)),
+            ("bytes=-99", part(0, 10)),
+            ("bytes=9-", part(9, 1)),
+            ("bytes=0-99999999999999999999999999", part(0, 10)),
+            ("bytes= ,0-1,", part(0, 2)),
+            ("bytes=10-", Unsatisfiable),
+            ("bytes=10-20", Unsatisfiable),
+            ("bytes=99999999999999999999999999-", Unsatisfiable),
+            ("bytes=-0", Unsatisfiable),
+            ("bytes=10-, 20-30", Unsatisfiable),
+            ("bytes=0-1, 4-5", Whole),
+            ("bytes=0-1, 40-50", Whole),
+            ("bytes=2-1", Whole),
+            ("bytes=", Whole),
+            ("bytes=-", Whole),
+            ("bytes=a-b", Whole),
+            ("bytes=1", Whole),
+            ("bytes=1-2-3", Whole),
+            ("bytes =1-2", Whole),
+            ("bytes=+1-2", Whole),
+            ("bytes=1 - 2", Whole),
+            ("items=0-1", Whole),
+            ("bytes", Whole),
+            ("", Whole),
+        ] {
+            assert_eq!(select(&headers(&[("range", range)]), &stored, 10), expected, "{range}");
+        }
+        let two = headers(&[("range", "bytes=0-1"), ("range", "bytes=2-3")]);
+        assert_eq!(select(&two, &stored, 10), Whole);
+        for range in ["bytes=0-", "bytes=-1", "bytes=0-0"] {
+            assert_eq!(
+                select(&headers(&[("range", range)]), &stored, 0),
+                Unsatisfiable,
+                "{range} of nothing"
+            );
+        }
+    }
+
+    #[test]
+    fn too_many_ranges_are_not_read() {
+        assert_eq!(parse(format!("bytes={}", "0-1,".repeat(SPECS_MAX)).as_bytes()).unwrap().len(), SPECS_MAX);
+        assert_eq!(parse(format!("bytes={}", "0-1,".repeat(SPECS_MAX + 1)).as_bytes()), None);
+    }
+
+    /// RFC 9110 §13.1.5: the range holds only for exactly the representation named.
+    #[test]
+    fn if_range() {
+        let strong = &[("etag", "\"a\""), ("last-modified", MODIFIED), ("date", DATE)];
+        let weak = &[("etag", "W/\"a\""), ("date", DATE)];
+        let young = &[("last-modified", DATE), ("date", DATE)];
+        for (stored, condition, holds) in [
+            (&strong[..], "\"a\"", true),
+            (&strong[..], "\"b\"", false),
+            (&strong[..], "W/\"a\"", false),
+            (&strong[..], MODIFIED, true),
+            (&strong[..], DATE, false),
+            (&strong[..], "nonsense", false),
+            (&weak[..], "W/\"a\"", false),
+            (&weak[..], "\"a\"", false),
+            (&young[..], DATE, false),
+            (&[][..], "\"a\"", false),
+        ] {
+            let stored = Validators::of(StatusCode::OK, &headers(stored), NOW);
+            let request = headers(&[("range", "bytes=0-1"), ("if-range", condition)]);
+            let expected = if holds { part(0, 2) } else { Selection::Whole };
+            assert_eq!(select(&request, &stored, 10), expected, "{condition} of {stored:?}");
+        }
+    }
+
+    #[test]
+    fn content_ranges() {
+        assert_eq!(content_range(Part { start: 0, length: 500 }, 1234), "bytes 0-499/1234");
+        assert_eq!(content_range(Part { start: 1233, length: 1 }, 1234), "bytes 1233-1233/1234");
+        assert_eq!(content_range(Part { start: u64::MAX, length: 1 }, u64::MAX).len(), 68);
+        assert_eq!(unsatisfied_range(1234), "bytes */1234");
+    }
+
+    proptest! {
+        #[test]
+        fn parts_lie_within(
+            bytes: Vec<u8>,
+            text in "bytes=[0-9]{0,3}-[0-9]{0,3}(,[0-9-]{0,5})?",
+            length in 0..300u64,
+        ) {
+            parse(&bytes);
+            for spec in parse(text.as_bytes()).into_iter().flatten() {
+                if let Some(Part { start, length: taken }) = spec.within(length) {
+                    prop_assert!(taken > 0 && start + taken <= length);
+                }
+            }
+        }
+    }
 }

@@ -225,3 +225,68 @@ fn write_number(text: &mut Text, parameter: &[u8], number: i64) {
     let number = number.clamp(-999_999_999_999_999, 999_999_999_999_999);
     text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9211 §2.
+    #[test]
+    fn field_values_and_words() {
+        let miss = Forwarded::new(Forward::UriMiss);
+        for (outcome, value, word, reason) in [
+            (Outcome::Hit(Hit { ttl: 30, kind: HitKind::Fresh }), "forebay; hit; ttl=30", "hit", "fresh"),
+            (
+                Outcome::Hit(Hit { ttl: -412, kind: HitKind::StaleIfError }),
+                "forebay; hit; ttl=-412; detail=stale-if-error",
+                "stale",
+                "stale-if-error",
+            ),
+            (
+                Outcome::Hit(Hit { ttl: i64::MIN, kind: HitKind::MaxStale }),
+                "forebay; hit; ttl=-999999999999999; detail=max-stale",
+                "stale",
+                "max-stale",
+            ),
+            (
+                Outcome::Forwarded(Forwarded {
+                    status: Some(StatusCode::OK),
+                    ttl: Some(60),
+                    stored: true,
+                    collapsed: true,
+                    ..miss
+                }),
+                "forebay; fwd=uri-miss; fwd-status=200; ttl=60; stored; collapsed",
+                "collapsed",
+                "uri-miss",
+            ),
+            (
+                Outcome::Forwarded(Forwarded { detail: Some("no-store"), ..miss }),
+                "forebay; fwd=uri-miss; detail=no-store",
+                "miss",
+                "uri-miss",
+            ),
+            (
+                Outcome::Forwarded(Forwarded {
+                    status: Some(StatusCode::NOT_MODIFIED),
+                    ..Forwarded::new(Forward::Stale)
+                }),
+                "forebay; fwd=stale; fwd-status=304",
+                "revalidated",
+                "stale",
+            ),
+            (Outcome::Forwarded(Forwarded::new(Forward::Method)), "forebay; fwd=method", "pass", "method"),
+        ] {
+            assert_eq!(outcome.to_value(), value);
+            assert_eq!(outcome.as_str(), word, "{value}");
+            assert_eq!(outcome.reason(), reason, "{value}");
+        }
+    }
+
+    #[test]
+    fn words_are_indexed_by_their_discriminants() {
+        for (index, word) in Word::ALL.into_iter().enumerate() {
+            assert_eq!(word as usize, index, "{}", word.as_str());
+        }
+    }
+}

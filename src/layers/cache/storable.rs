@@ -1,15 +1,16 @@
-//! Which requests the cache handles at all, which responses may be stored (RFC 9111 §3), and with which fields (§3.1).
+//! Which requests the cache handles at all, which responses may be stored (RFC 9111 §3), and with which
+//! fields (§3.1).
 //!
 //! Choices where the RFC leaves one:
 //!
-//! - Nothing is stored that the origin did not speak about: a response without `max-age`, `s-maxage`, `Expires`,
-//!   `no-cache` or `public` needs a `ttl` of the operator's, or `heuristic = true`.
+//! - Nothing is stored that the origin did not speak about: a response without `max-age`, `s-maxage`,
+//!   `Expires`, `no-cache` or `public` needs a `ttl` of the operator's, or `heuristic = true`.
 //! - A response that is stale on arrival is stored only if it can be validated, or served stale.
-//! - `Set-Cookie` keeps a response out of the store, unless `store_set_cookie` says otherwise or `no-cache="set-cookie"`
-//!   leaves the field out of what is stored.
+//! - `Set-Cookie` keeps a response out of the store, unless `store_set_cookie` says otherwise or
+//!   `no-cache="set-cookie"` leaves the field out of what is stored.
 //! - Partial answers (206) are not stored.
-//! - A response to POST is stored as the one to a later GET where the origin asks for it: explicit freshness, and a
-//!   `Content-Location` that is the target itself (RFC 9110 §9.3.3).
+//! - A response to POST is stored as the one to a later GET where the origin asks for it: explicit freshness,
+//!   and a `Content-Location` that is the target itself (RFC 9110 §9.3.3).
 
 use http::header::{
     AUTHORIZATION, CONTENT_LOCATION, DATE, ETAG, EXPIRES, HeaderMap, HeaderName, IF_MATCH,
@@ -264,7 +265,8 @@ impl NotStored {
 /// `Proxy-Authentication-Info` (RFC 9110 §11.7.3).
 static PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 
-/// Whether a field concerns the connection or the proxy it came through, so that it is never stored (RFC 9111 §3.1).
+/// Whether a field concerns the connection or the proxy it came through, so that it is never stored (RFC 9111
+/// §3.1).
 pub fn is_never_stored(name: &HeaderName) -> bool {
     fields::is_hop_by_hop(name) || *name == PROXY_AUTHENTICATION_INFO
 }
@@ -287,5 +289,207 @@ pub fn prepare(headers: &mut HeaderMap, directives: &ResponseDirectives, receive
             dates::DateField::At(earliest) => drop(headers.insert(EXPIRES, dates::format(earliest))),
             _ => drop(headers.insert(EXPIRES, http::HeaderValue::from_static("0"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::report::{Path, Report};
+
+    use super::super::config::CacheConfig;
+    use super::super::fixture::{NOW, headers, target};
+    use super::super::plan;
+    use super::*;
+
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+
+    const FRESH: (&str, &str) = ("cache-control", "max-age=60");
+    const MODIFIED: (&str, &str) = ("last-modified", "Wed, 01 Jan 2025 00:00:00 GMT");
+    const ETAG: (&str, &str) = ("etag", "\"a\"");
+
+    fn default_plan() -> CachePlan {
+        plan::plan(&CacheConfig::default(), &Path::root(), &mut Report::new())
+    }
+
+    fn asked(
+        plan: &CachePlan,
+        method: &Method,
+        request: Fields<'_>,
+        status: u16,
+        response: Fields<'_>,
+    ) -> Result<Lifetime, NotStored> {
+        let (request_headers, headers) = (headers(request), headers(response));
+        decide(
+            &Exchange {
+                method,
+                target: &target("http://a/b?c"),
+                request: &RequestDirectives::of(&request_headers, true),
+                request_headers: &request_headers,
+                status: StatusCode::from_u16(status).unwrap(),
+                headers: &headers,
+                directives: &ResponseDirectives::of(&headers),
+                timing: Timing { requested: NOW, received: NOW },
+            },
+            plan,
+        )
+    }
+
+    fn why(status: u16, response: Fields<'_>) -> Option<NotStored> {
+        asked(&default_plan(), &Method::GET, &[], status, response).err()
+    }
+
+    /// RFC 9111 §3.
+    #[test]
+    fn responses() {
+        let cases: [(Fields<'_>, Option<NotStored>); 23] = [
+            (&[FRESH], None),
+            (&[("expires", "Fri, 03 Jan 2025 00:00:00 GMT")], None),
+            (&[("cache-control", "s-maxage=1")], None),
+            (&[], Some(NotStored::NoFreshness)),
+            (&[ETAG], Some(NotStored::NoFreshness)),
+            (&[MODIFIED], Some(NotStored::NoFreshness)),
+            (&[("cache-control", "no-cache"), ETAG], None),
+            (&[("cache-control", "no-cache"), MODIFIED], None),
+            (&[("cache-control", "no-cache")], Some(NotStored::NoFreshness)),
+            (&[("cache-control", "public")], Some(NotStored::NoFreshness)),
+            (&[("cache-control", "public"), ETAG], None),
+            (&[("cache-control", "max-age=0")], Some(NotStored::Stale)),
+            (&[("cache-control", "max-age=0"), ETAG], None),
+            (&[("cache-control", "max-age=0, stale-while-revalidate=5")], None),
+            (&[("expires", "0")], Some(NotStored::Stale)),
+            (&[FRESH, ("cache-control", "no-store")], Some(NotStored::NoStore)),
+            (&[FRESH, ("cache-control", "No-StOrE")], Some(NotStored::NoStore)),
+            (&[FRESH, ("cache-control", "private")], Some(NotStored::Private)),
+            (&[FRESH, ("cache-control", "private=\"x\"")], Some(NotStored::Private)),
+            (&[FRESH, ("vary", "a"), ("vary", "*")], Some(NotStored::VaryStar)),
+            (&[FRESH, ("set-cookie", "a=b")], Some(NotStored::SetCookie)),
+            (&[FRESH, ("set-cookie", "a=b"), ("cache-control", "no-cache=\"Set-Cookie\"")], None),
+            (&[FRESH, ("age", "1000"), ("cache-control", "must-revalidate")], Some(NotStored::Stale)),
+        ];
+        for (response, expected) in cases {
+            assert_eq!(why(200, response), expected, "{response:?}");
+        }
+        let keep = CachePlan { store_set_cookie: true, ..default_plan() };
+        assert!(asked(&keep, &Method::GET, &[], 200, &[FRESH, ("set-cookie", "a=b")]).is_ok());
+    }
+
+    #[test]
+    fn statuses() {
+        for status in
+            [200, 203, 204, 299, 301, 302, 303, 307, 308, 400, 404, 410, 499, 500, 502, 503, 504, 599]
+        {
+            assert_eq!(why(status, &[FRESH]), None, "{status}");
+            assert_eq!(why(status, &[]), Some(NotStored::NoFreshness), "{status}");
+        }
+        assert_eq!(why(206, &[FRESH]), Some(NotStored::Partial));
+        for status in [100, 101, 103, 304, 412, 416] {
+            assert_eq!(why(status, &[FRESH]), Some(NotStored::Status), "{status}");
+        }
+    }
+
+    /// RFC 9111 §5.2.2.3.
+    #[test]
+    fn must_understand() {
+        let fields: Fields<'_> = &[("cache-control", "max-age=60, no-store, must-understand")];
+        assert_eq!(why(200, fields), None);
+        assert_eq!(why(599, fields), Some(NotStored::NotUnderstood));
+        assert_eq!(
+            why(599, &[("cache-control", "max-age=60, must-understand")]),
+            Some(NotStored::NotUnderstood)
+        );
+    }
+
+    /// RFC 9111 §3.5 and §5.2.1.5.
+    #[test]
+    fn requests() {
+        let authorized: Fields<'_> = &[("authorization", "Basic x")];
+        for (request, response, expected) in [
+            (authorized, &[FRESH][..], Some(NotStored::Authorization)),
+            (authorized, &[("cache-control", "max-age=60, public")], None),
+            (authorized, &[("cache-control", "max-age=60, must-revalidate")], None),
+            (authorized, &[("cache-control", "s-maxage=60")], None),
+            (
+                authorized,
+                &[("cache-control", "max-age=60, proxy-revalidate")],
+                Some(NotStored::Authorization),
+            ),
+            (&[("cache-control", "no-store")], &[FRESH], Some(NotStored::RequestNoStore)),
+            (&[("cookie", "a=b")], &[FRESH], None),
+        ] {
+            let stored = asked(&default_plan(), &Method::GET, request, 200, response);
+            assert_eq!(stored.err(), expected, "{request:?} {response:?}");
+        }
+    }
+
+    /// The operator's lifetimes do not overrule what protects users.
+    #[test]
+    fn override_has_limits() {
+        let mut plan = default_plan();
+        plan.ttl.override_ = Some(Duration::from_secs(60));
+        let with = |response: Fields<'_>| asked(&plan, &Method::GET, &[], 200, response).err();
+        assert_eq!(with(&[]), None);
+        assert_eq!(with(&[("cache-control", "no-cache, max-age=0")]), None);
+        assert_eq!(with(&[("cache-control", "no-store")]), Some(NotStored::NoStore));
+        assert_eq!(with(&[("cache-control", "private")]), Some(NotStored::Private));
+        assert_eq!(with(&[("vary", "*")]), Some(NotStored::VaryStar));
+        assert_eq!(with(&[("set-cookie", "a=b")]), Some(NotStored::SetCookie));
+        assert_eq!(asked(&plan, &Method::GET, &[], 500, &[]).err(), Some(NotStored::NoFreshness));
+    }
+
+    /// RFC 9110 §9.3.3.
+    #[test]
+    fn methods() {
+        let plan = default_plan();
+        for method in [Method::HEAD, Method::PUT, Method::OPTIONS, Method::POST] {
+            assert_eq!(asked(&plan, &method, &[], 200, &[FRESH]).err(), Some(NotStored::Method), "{method}");
+        }
+        for (location, expected) in
+            [("/b?c", None), ("http://a/b?c", None), ("", None), ("/b", Some(NotStored::Method))]
+        {
+            let response: Fields<'_> = &[FRESH, ("content-location", location)];
+            assert_eq!(asked(&plan, &Method::POST, &[], 200, response).err(), expected, "{location}");
+        }
+        assert_eq!(
+            asked(&plan, &Method::POST, &[], 200, &[("content-location", "/b?c"), ETAG]).err(),
+            Some(NotStored::Method)
+        );
+    }
+
+    /// RFC 9111 §3.1 and §5.2.2.4.
+    #[test]
+    fn stored_fields() {
+        let mut fields = headers(&[
+            ("connection", "a"),
+            ("a", "1"),
+            ("b", "2"),
+            ("c", "3"),
+            ("age", "5"),
+            ("te", "x"),
+            ("proxy-authentication-info", "x"),
+            ("proxy-authenticate", "x"),
+            ("keep-alive", "x"),
+            ("expires", "Fri, 03 Jan 2025 00:00:00 GMT"),
+            ("expires", "0"),
+            ("cache-control", "no-cache=\"b\""),
+        ]);
+        let directives = ResponseDirectives::of(&fields);
+        prepare(&mut fields, &directives, NOW);
+        let expected = headers(&[
+            ("c", "3"),
+            ("expires", "0"),
+            ("cache-control", "no-cache=\"b\""),
+            ("date", "Thu, 02 Jan 2025 03:04:05 GMT"),
+        ]);
+        assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn words_are_distinct_tokens() {
+        let words: std::collections::BTreeSet<_> =
+            NotStored::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words.len(), NotStored::ALL.len());
+        assert!(words.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')));
     }
 }

@@ -1,12 +1,12 @@
-//! Validation: answering a client's conditions from an entry, asking the origin about an entry, and bringing an entry
-//! up to date (RFC 9110 §13, RFC 9111 §3.2, §4.3, §4.4).
+//! Validation: answering a client's conditions from an entry, asking the origin about an entry, and bringing
+//! an entry up to date (RFC 9110 §13, RFC 9111 §3.2, §4.3, §4.4).
 //!
 //! Choices where the RFCs leave one:
 //!
-//! - We ask about one entry at a time, so a 304 speaks of that entry, even if its `ETag` differs (origins that
-//!   compress on the fly are known for it); the entry keeps its own `ETag`, which belongs to its bytes.
-//! - A 304's `Content-Encoding`, `Content-Length`, `Content-MD5` and `Content-Range` describe those bytes as well and do
-//!   not replace the entry's.
+//! - We ask about one entry at a time, so a 304 speaks of that entry, even if its `ETag` differs (origins
+//!   that compress on the fly are known for it); the entry keeps its own `ETag`, which belongs to its bytes.
+//! - A 304's `Content-Encoding`, `Content-Length`, `Content-MD5` and `Content-Range` describe those bytes as
+//!   well and do not replace the entry's.
 
 use http::header::{
     CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, DATE,
@@ -54,8 +54,9 @@ impl Validators {
         self.etag.is_none() && self.last_modified.is_none()
     }
 
-    /// Whether an `If-Range` names exactly this representation (RFC 9110 §13.1.5): by a strong comparison of entity
-    /// tags, or by the exact date where that is a strong validator, at least a second before `Date` (§8.8.2.2).
+    /// Whether an `If-Range` names exactly this representation (RFC 9110 §13.1.5): by a strong comparison of
+    /// entity tags, or by the exact date where that is a strong validator, at least a second before `Date`
+    /// (§8.8.2.2).
     pub fn is_exactly(&self, if_range: &HeaderValue) -> bool {
         let condition = if_range.as_bytes();
         if !self.ranged {
@@ -74,7 +75,8 @@ impl Validators {
     }
 }
 
-/// Whether a request has a condition that an entry can answer, or a `Range`: if not, the entry is the answer as it is.
+/// Whether a request has a condition that an entry can answer, or a `Range`: if not, the entry is the answer
+/// as it is.
 pub fn is_conditional(request: &HeaderMap) -> bool {
     request.contains_key(IF_NONE_MATCH)
         || request.contains_key(IF_MODIFIED_SINCE)
@@ -127,8 +129,8 @@ pub fn strong_match(a: &[u8], b: &[u8]) -> bool {
     !a.is_empty() && a == b && !a.starts_with(b"W/")
 }
 
-/// Whether a field of an entry belongs into a 304 for it: those RFC 9110 §15.4.5 names and whatever is not about the
-/// representation. `Last-Modified` only where there is no entity tag.
+/// Whether a field of an entry belongs into a 304 for it: those RFC 9110 §15.4.5 names and whatever is not
+/// about the representation. `Last-Modified` only where there is no entity tag.
 pub fn belongs_in_304(name: &HeaderName, has_etag: bool) -> bool {
     match *name {
         CONTENT_TYPE | CONTENT_LENGTH | CONTENT_ENCODING | CONTENT_LANGUAGE | CONTENT_RANGE => false,
@@ -156,8 +158,8 @@ pub fn strip_conditions(request: &mut HeaderMap) {
     }
 }
 
-/// Makes a request ask about an entry: strips the client's conditions, sets ours (RFC 9111 §4.3.1). The validators go
-/// out exactly as they came.
+/// Makes a request ask about an entry: strips the client's conditions, sets ours (RFC 9111 §4.3.1). The
+/// validators go out exactly as they came.
 pub fn condition(request: &mut HeaderMap, stored: &HeaderMap) {
     strip_conditions(request);
     if let Some(etag) = stored.get(ETAG) {
@@ -168,8 +170,8 @@ pub fn condition(request: &mut HeaderMap, stored: &HeaderMap) {
     }
 }
 
-/// Whether a 304 to [`condition`] speaks of the entry (RFC 9111 §4.3.4). If not, the origin is to be asked again,
-/// without conditions. See the module for entity tags that differ.
+/// Whether a 304 to [`condition`] speaks of the entry (RFC 9111 §4.3.4). If not, the origin is to be asked
+/// again, without conditions. See the module for entity tags that differ.
 pub fn confirms(stored: &HeaderMap, update: &HeaderMap) -> bool {
     stored.contains_key(ETAG)
         || match (stored.get(LAST_MODIFIED), update.get(LAST_MODIFIED)) {
@@ -188,9 +190,9 @@ fn is_updated(name: &HeaderName) -> bool {
         && !storable::is_never_stored(name)
 }
 
-/// The entry's fields brought up to date with those of a 304, or of a HEAD's response, that arrived at `received`
-/// (RFC 9111 §3.2). A field of the update replaces all lines of the entry's. [`storable::prepare`] is still to be
-/// applied where the result is stored.
+/// The entry's fields brought up to date with those of a 304, or of a HEAD's response, that arrived at
+/// `received` (RFC 9111 §3.2). A field of the update replaces all lines of the entry's. [`storable::prepare`]
+/// is still to be applied where the result is stored.
 pub fn merge(stored: &HeaderMap, update: &HeaderMap, received: Wall) -> HeaderMap {
     let mut merged = stored.clone();
     // The age of the entry is from now on that of the update.
@@ -218,8 +220,8 @@ pub enum HeadEffect {
     Invalidate,
 }
 
-/// What a HEAD's response does to the entry of a GET with a body of `length` bytes: what it says of entity tag, date
-/// and length must be what is stored.
+/// What a HEAD's response does to the entry of a GET with a body of `length` bytes: what it says of entity
+/// tag, date and length must be what is stored.
 pub fn head_effect(stored: &HeaderMap, length: u64, status: StatusCode, update: &HeaderMap) -> HeadEffect {
     if status != StatusCode::OK {
         return HeadEffect::None;
@@ -239,8 +241,8 @@ pub fn is_safe(method: &Method) -> bool {
     )
 }
 
-/// The targets whose entries become invalid by a response (RFC 9111 §4.4): after a non-error answer to an unsafe
-/// method its target, and what `Location` and `Content-Location` name within the same origin.
+/// The targets whose entries become invalid by a response (RFC 9111 §4.4): after a non-error answer to an
+/// unsafe method its target, and what `Location` and `Content-Location` name within the same origin.
 pub fn invalidated(
     method: &Method,
     target: &Target,
@@ -344,4 +346,285 @@ fn remove_dot_segments(path: &str) -> String {
         text.push('/');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::fixture::{NOW, headers, target};
+    use super::*;
+
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+
+    const EARLY: &str = "Tue, 31 Dec 2024 00:00:00 GMT";
+    const MODIFIED: &str = "Wed, 01 Jan 2025 00:00:00 GMT";
+    const DATE: &str = "Thu, 02 Jan 2025 00:00:00 GMT";
+
+    /// RFC 9110 §13.1.2, §13.1.3, §13.2.2; RFC 9111 §4.3.2.
+    #[test]
+    fn client_conditions() {
+        let strong: Fields<'_> = &[("etag", "\"a\""), ("last-modified", MODIFIED), ("date", DATE)];
+        let weak: Fields<'_> = &[("etag", "W/\"a\""), ("date", DATE)];
+        let bare: Fields<'_> = &[("date", DATE)];
+        let cases: [(Fields<'_>, Fields<'_>, bool); 25] = [
+            (strong, &[], false),
+            (strong, &[("if-none-match", "\"a\"")], true),
+            (strong, &[("if-none-match", "W/\"a\"")], true),
+            (strong, &[("if-none-match", "\"b\"")], false),
+            (strong, &[("if-none-match", "\"b\", \"a\" , \"c\"")], true),
+            (strong, &[("if-none-match", "\"b\""), ("if-none-match", "\"a\"")], true),
+            (strong, &[("if-none-match", "\"x,\\\"a\"")], false),
+            (strong, &[("if-none-match", "a")], false),
+            (strong, &[("if-none-match", "*")], true),
+            (strong, &[("if-none-match", "\"*\"")], false),
+            (strong, &[("if-none-match", "")], false),
+            (strong, &[("if-none-match", "\"b\""), ("if-modified-since", MODIFIED)], false),
+            (strong, &[("if-none-match", "\"a\""), ("if-modified-since", EARLY)], true),
+            (strong, &[("if-modified-since", MODIFIED)], true),
+            (strong, &[("if-modified-since", DATE)], true),
+            (strong, &[("if-modified-since", EARLY)], false),
+            (strong, &[("if-modified-since", "Wednesday, 01-Jan-25 00:00:00 GMT")], true),
+            (strong, &[("if-modified-since", "yesterday")], false),
+            (strong, &[("if-modified-since", DATE), ("if-modified-since", DATE)], false),
+            (weak, &[("if-none-match", "\"a\"")], true),
+            (weak, &[("if-none-match", "W/\"a\"")], true),
+            (bare, &[("if-none-match", "*")], true),
+            (bare, &[("if-none-match", "\"a\"")], false),
+            (bare, &[("if-modified-since", DATE)], true),
+            (bare, &[("if-modified-since", MODIFIED)], false),
+        ];
+        for (stored, request, expected) in cases {
+            let stored = Validators::of(StatusCode::OK, &headers(stored), NOW);
+            assert_eq!(not_modified(&headers(request), &stored, NOW), expected, "{request:?} {stored:?}");
+        }
+        let missing = Validators::of(StatusCode::NOT_FOUND, &headers(strong), NOW);
+        assert!(!not_modified(&headers(&[("if-none-match", "\"a\"")]), &missing, NOW), "RFC 9110 §13.2.1");
+    }
+
+    #[test]
+    fn comparison_of_entity_tags() {
+        // The table of RFC 9110 §8.8.3.2.
+        for (a, b, strong, weak) in [
+            ("W/\"1\"", "W/\"1\"", false, true),
+            ("W/\"1\"", "W/\"2\"", false, false),
+            ("W/\"1\"", "\"1\"", false, true),
+            ("\"1\"", "\"1\"", true, true),
+        ] {
+            assert_eq!(strong_match(a.as_bytes(), b.as_bytes()), strong, "{a} {b}");
+            assert_eq!(weak_match(a.as_bytes(), b.as_bytes()), weak, "{a} {b}");
+        }
+    }
+
+    /// RFC 9110 §15.4.5.
+    #[test]
+    fn fields_of_a_304() {
+        let stored = headers(&[
+            ("etag", "\"a\""),
+            ("last-modified", MODIFIED),
+            ("date", DATE),
+            ("content-type", "text/plain"),
+            ("content-length", "3"),
+            ("content-location", "/x"),
+            ("vary", "a"),
+            ("vary", "b"),
+            ("access-control-allow-origin", "*"),
+        ]);
+        let fields = not_modified_fields(&stored);
+        let mut names: Vec<_> = fields.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            ["access-control-allow-origin", "content-location", "date", "etag", "vary", "vary"]
+        );
+        assert!(not_modified_fields(&headers(&[("last-modified", MODIFIED)])).contains_key(LAST_MODIFIED));
+    }
+
+    /// RFC 9111 §4.3.1: the client's conditions do not reach the origin.
+    #[test]
+    fn our_conditions_replace_the_clients() {
+        let mut request = headers(&[
+            ("if-none-match", "\"mine\""),
+            ("if-modified-since", EARLY),
+            ("if-range", "\"mine\""),
+            ("range", "bytes=0-1"),
+            ("accept", "*/*"),
+        ]);
+        condition(&mut request, &headers(&[("etag", "W/\"a\""), ("last-modified", MODIFIED)]));
+        let expected =
+            headers(&[("accept", "*/*"), ("if-none-match", "W/\"a\""), ("if-modified-since", MODIFIED)]);
+        assert_eq!(request, expected);
+    }
+
+    /// RFC 9111 §4.3.4.
+    #[test]
+    fn what_a_304_confirms() {
+        let etag: Fields<'_> = &[("etag", "\"a\"")];
+        let modified: Fields<'_> = &[("last-modified", MODIFIED)];
+        for (stored, update, expected) in [
+            (etag, etag, true),
+            (etag, &[][..], true),
+            (etag, &[("etag", "\"b\"")][..], true),
+            (modified, modified, true),
+            (modified, &[][..], true),
+            (modified, &[("last-modified", DATE)][..], false),
+            (&[][..], &[][..], false),
+        ] {
+            assert_eq!(confirms(&headers(stored), &headers(update)), expected, "{stored:?} {update:?}");
+        }
+    }
+
+    /// RFC 9111 §3.2.
+    #[test]
+    fn merging() {
+        let stored = headers(&[
+            ("date", EARLY),
+            ("age", "5"),
+            ("etag", "\"a\""),
+            ("content-length", "3"),
+            ("content-encoding", "gzip"),
+            ("content-md5", "x"),
+            ("content-type", "text/plain"),
+            ("link", "<1>"),
+            ("link", "<2>"),
+            ("kept", "1"),
+        ]);
+        let update = headers(&[
+            ("etag", "\"b\""),
+            ("content-length", "0"),
+            ("content-encoding", "br"),
+            ("content-md5", "y"),
+            ("content-range", "bytes 0-1/2"),
+            ("content-type", "text/html"),
+            ("link", "<3>"),
+            ("link", "<4>"),
+            ("new", "1"),
+            ("connection", "close"),
+            ("keep-alive", "timeout=5"),
+        ]);
+        let expected = headers(&[
+            ("date", "Thu, 02 Jan 2025 03:04:05 GMT"),
+            ("etag", "\"a\""),
+            ("content-length", "3"),
+            ("content-encoding", "gzip"),
+            ("content-md5", "x"),
+            ("content-type", "text/html"),
+            ("link", "<3>"),
+            ("link", "<4>"),
+            ("kept", "1"),
+            ("new", "1"),
+        ]);
+        assert_eq!(merge(&stored, &update, NOW), expected);
+        assert_eq!(merge(&stored, &headers(&[("date", DATE)]), NOW)[http::header::DATE], DATE);
+    }
+
+    /// RFC 9111 §4.3.5.
+    #[test]
+    fn what_a_head_does() {
+        let stored = headers(&[("etag", "\"a\""), ("last-modified", MODIFIED)]);
+        let cases: [(u16, Fields<'_>, HeadEffect); 8] = [
+            (200, &[], HeadEffect::Update),
+            (
+                200,
+                &[("etag", "\"a\""), ("last-modified", MODIFIED), ("content-length", "3")],
+                HeadEffect::Update,
+            ),
+            (200, &[("etag", "\"b\"")], HeadEffect::Invalidate),
+            (200, &[("last-modified", DATE)], HeadEffect::Invalidate),
+            (200, &[("content-length", "4")], HeadEffect::Invalidate),
+            (200, &[("content-length", "x")], HeadEffect::Invalidate),
+            (304, &[("etag", "\"b\"")], HeadEffect::None),
+            (500, &[("etag", "\"b\"")], HeadEffect::None),
+        ];
+        for (status, update, expected) in cases {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(head_effect(&stored, 3, status, &headers(update)), expected, "{status} {update:?}");
+        }
+    }
+
+    /// RFC 9111 §4.4.
+    #[test]
+    fn invalidation() {
+        let base = target("http://a.example:8080/x/y?z");
+        let paths = |method: &str, status: u16, fields: Fields<'_>| -> Vec<String> {
+            let method = method.parse().unwrap();
+            invalidated(&method, &base, StatusCode::from_u16(status).unwrap(), &headers(fields))
+                .iter()
+                .map(|target| target.path_and_query.to_string())
+                .collect()
+        };
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE"] {
+            assert!(paths(method, 200, &[("location", "/b")]).is_empty(), "{method}");
+        }
+        for method in ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH"] {
+            assert_eq!(paths(method, 200, &[]), ["/x/y?z"], "{method}");
+        }
+        for status in [400, 404, 500, 503] {
+            assert!(paths("POST", status, &[("location", "/b")]).is_empty(), "{status}");
+        }
+        let both: Fields<'_> = &[("location", "/b"), ("content-location", "c")];
+        assert_eq!(paths("POST", 201, both), ["/x/y?z", "/b", "/x/c"]);
+        assert_eq!(
+            paths("PUT", 303, &[("location", "http://other/b"), ("content-location", "")]),
+            ["/x/y?z"]
+        );
+    }
+
+    /// RFC 3986 §5.4, and RFC 9111 §4.4: never another origin.
+    #[test]
+    fn references() {
+        let base = target("http://a/b/c/d;p?q");
+        for (reference, expected) in [
+            ("", Some("/b/c/d;p?q")),
+            ("#s", Some("/b/c/d;p?q")),
+            ("g", Some("/b/c/g")),
+            ("./g", Some("/b/c/g")),
+            ("g/", Some("/b/c/g/")),
+            ("/g", Some("/g")),
+            ("?y", Some("/b/c/d;p?y")),
+            ("g?y#s", Some("/b/c/g?y")),
+            ("g?y/./x", Some("/b/c/g?y/./x")),
+            (".", Some("/b/c/")),
+            ("..", Some("/b/")),
+            ("../g", Some("/b/g")),
+            ("../../../g", Some("/g")),
+            ("/./g", Some("/g")),
+            ("g/../h", Some("/b/c/h")),
+            ("//a/g", Some("/g")),
+            ("http://a/g", Some("/g")),
+            ("HTTP://A:80/g", Some("/g")),
+            ("http://a", Some("/")),
+            ("//b/g", None),
+            ("https://a/g", None),
+            ("http://a:81/g", None),
+            ("mailto:x", None),
+        ] {
+            let resolved = resolve(&base, &HeaderValue::from_str(reference).unwrap());
+            let resolved = resolved.map(|target| target.path_and_query.to_string());
+            assert_eq!(resolved.as_deref(), expected, "{reference}");
+        }
+        let six = target("https://[::1]:8443/");
+        assert!(resolve(&six, &HeaderValue::from_static("https://[::1]:8443/x")).is_some());
+        assert!(resolve(&six, &HeaderValue::from_static("https://[::1]/x")).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_reference_is_survived(text in "[ -~]{0,24}", dots in "[./]{0,8}") {
+            let base = target("http://a/b/c?d");
+            for text in [text, dots] {
+                if let Some(target) = resolve(&base, &HeaderValue::from_str(&text).unwrap()) {
+                    prop_assert!(target.path().starts_with('/'), "{}", target.path());
+                }
+            }
+        }
+
+        #[test]
+        fn any_list_is_survived(bytes in proptest::collection::vec(0x20..=0x7eu8, 0..40)) {
+            let mut request = HeaderMap::new();
+            request.insert(IF_NONE_MATCH, HeaderValue::from_bytes(&bytes).unwrap());
+            let stored = Validators::of(StatusCode::OK, &headers(&[("etag", "\"a\"")]), NOW);
+            not_modified(&request, &stored, NOW);
+        }
+    }
 }

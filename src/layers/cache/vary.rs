@@ -1,11 +1,13 @@
 //! `Vary`: which stored variant a request selects (RFC 9111 §4.1).
 //!
-//! A field's lines are combined, and compared member by member: white space around commas and empty members do not
-//! count, nor does case in the `Accept` fields, whose values are case-insensitive. The order of members counts.
+//! A field's lines are combined, and compared member by member: white space around commas and empty members
+//! do not count, nor does case in the `Accept` fields, whose values are case-insensitive. The order of
+//! members counts.
 //!
-//! With `match_language` on, `Accept-Language` is compared by meaning: languages that are liked equally may stand in
-//! any order, and a stored response in the language that a request likes best matches it, whatever was asked for when
-//! it was stored. It is off by default because many origins take the order for a preference (RFC 9110 §12.5.4).
+//! With `match_language` on, `Accept-Language` is compared by meaning: languages that are liked equally may
+//! stand in any order, and a stored response in the language that a request likes best matches it, whatever
+//! was asked for when it was stored. It is off by default because many origins take the order for a
+//! preference (RFC 9110 §12.5.4).
 
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, HeaderMap, HeaderName, VARY,
@@ -47,8 +49,8 @@ pub fn is_star(response: &HeaderMap) -> bool {
 }
 
 impl Variant {
-    /// The variant that a response is, by what its `Vary` names; none where [`is_star`]. `match_language`: see the
-    /// module.
+    /// The variant that a response is, by what its `Vary` names; none where [`is_star`]. `match_language`:
+    /// see the module.
     pub fn of(response: &HeaderMap, request: &HeaderMap, match_language: bool) -> Option<Self> {
         if !response.contains_key(VARY) {
             return Some(Self::default());
@@ -151,8 +153,8 @@ fn same(wanted: &[u8], request: &HeaderMap, name: &HeaderName, equal: fn(&[u8], 
     rest.is_none_or(<[u8]>::is_empty)
 }
 
-/// Fields whose values are case-insensitive as a whole (RFC 9110 §8.3.2, §8.4.1, §12.5); parameters of media types
-/// that are not are unheard of in `Accept`.
+/// Fields whose values are case-insensitive as a whole (RFC 9110 §8.3.2, §8.4.1, §12.5); parameters of media
+/// types that are not are unheard of in `Accept`.
 fn is_any_case(name: &HeaderName) -> bool {
     matches!(*name, ACCEPT | ACCEPT_CHARSET | ACCEPT_ENCODING | ACCEPT_LANGUAGE)
 }
@@ -229,5 +231,117 @@ fn is_favourite(language: &[u8], presented: &[Language]) -> bool {
             **best == *language && *liked > 0 && rest.first().is_none_or(|(_, second)| second < liked)
         }
         [] => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::fixture::headers;
+    use super::*;
+
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+
+    fn matches(response: Fields<'_>, first: Fields<'_>, second: Fields<'_>, languages: bool) -> bool {
+        Variant::of(&headers(response), &headers(first), languages).unwrap().matches(&headers(second))
+    }
+
+    /// RFC 9111 §4.1.
+    #[test]
+    fn selecting_fields() {
+        let foo: Fields<'_> = &[("vary", "Foo")];
+        let two: Fields<'_> = &[("vary", "Foo, Bar"), ("vary", ",foo")];
+        let cases: [(Fields<'_>, Fields<'_>, Fields<'_>, bool); 20] = [
+            (&[], &[("foo", "1")], &[], true),
+            (foo, &[("foo", "1")], &[("foo", "1")], true),
+            (foo, &[("foo", "1"), ("other", "2")], &[("foo", "1"), ("other", "3")], true),
+            (foo, &[("foo", "1")], &[("foo", "2")], false),
+            (foo, &[("foo", "1")], &[("foo", "11")], false),
+            (foo, &[("foo", "11")], &[("foo", "1")], false),
+            (foo, &[("foo", "a")], &[("foo", "A")], false),
+            (foo, &[("foo", "1")], &[], false),
+            (foo, &[], &[("foo", "1")], false),
+            (foo, &[], &[("foo", "")], false),
+            (foo, &[], &[], true),
+            (foo, &[("foo", "1, 2")], &[("foo", "1"), ("foo", "2")], true),
+            (foo, &[("foo", "1,2")], &[("foo", " 1, 2 ,")], true),
+            (foo, &[("foo", "1,2")], &[("foo", "2,1")], false),
+            (foo, &[("foo", "\"1, 2\"")], &[("foo", "\"1,2\"")], false),
+            (foo, &[("foo", "1,2,3")], &[("foo", "1,2")], false),
+            (two, &[("foo", "1"), ("bar", "a")], &[("bar", "a"), ("foo", "1")], true),
+            (two, &[("foo", "1"), ("bar", "a")], &[("foo", "1"), ("bar", "b")], false),
+            (two, &[("foo", "1")], &[("foo", "1")], true),
+            (
+                &[("vary", "accept-encoding")],
+                &[("accept-encoding", "GZIP, br")],
+                &[("accept-encoding", "gzip,BR")],
+                true,
+            ),
+        ];
+        for (response, first, second, expected) in cases {
+            assert_eq!(
+                matches(response, first, second, false),
+                expected,
+                "{response:?} {first:?} {second:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn star_matches_nothing() {
+        for lines in
+            [&["*"][..], &["*, *"], &["*", "*"], &[", *"], &["", "*"], &["*, Foo"], &["Foo, *"], &["a b"]]
+        {
+            let fields: Vec<_> = lines.iter().map(|line| ("vary", *line)).collect();
+            assert!(is_star(&headers(&fields)), "{lines:?}");
+            assert_eq!(Variant::of(&headers(&fields), &headers(&[]), false), None, "{lines:?}");
+        }
+        assert!(!is_star(&headers(&[("vary", "")])));
+    }
+
+    #[test]
+    fn languages_by_meaning() {
+        for (first, content, second, by_meaning) in [
+            ("en, de", "", "de, en", true),
+            ("en, de", "", "eN, De", true),
+            ("en, de;q=0.5", "", "de, en;q=0.5", false),
+            ("en;q=0.50", "", "en;q=0.5", true),
+            ("en, de", "de", "fr;q=0.5, de;q=1.0", true),
+            ("en, de", "de", "fr;q=0.5, DE", true),
+            ("en, de", "de", "fr, de", false),
+            ("en, de", "de", "fr, de;q=0.5", false),
+            ("en, de", "de", "de;q=0", false),
+            ("en, de", "de, en", "de;q=1, fr;q=0.1", false),
+            ("en, de", "de", "de;q=x", false),
+        ] {
+            let response: Fields<'_> = &[("vary", "accept-language"), ("content-language", content)];
+            let asks = |language| [("accept-language", language)];
+            assert_eq!(matches(response, &asks(first), &asks(second), true), by_meaning, "{first} {second}");
+        }
+        let response: Fields<'_> = &[("vary", "accept-language")];
+        assert!(!matches(response, &[("accept-language", "en,de")], &[("accept-language", "de,en")], false));
+        assert!(matches(response, &[("accept-language", "en, de")], &[("accept-language", "EN ,De")], false));
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_selects_what_answered_it(
+            values in proptest::collection::vec("[ -~]{0,20}", 0..4),
+            languages: bool,
+            name in prop_oneof!["foo", "accept", "accept-language"],
+        ) {
+            let fields: Vec<_> = values.iter().map(|value| (name.as_str(), value.as_str())).collect();
+            let request = headers(&fields);
+            let variant = Variant::of(&headers(&[("vary", &name)]), &request, languages).unwrap();
+            prop_assert!(variant.matches(&request));
+        }
+
+        #[test]
+        fn other_values_do_not(first in "[a-z]{1,8}", second in "[a-z]{1,8}") {
+            let response: Fields<'_> = &[("vary", "foo")];
+            let selected = matches(response, &[("foo", &first)], &[("foo", &second)], false);
+            prop_assert_eq!(selected, first == second);
+        }
     }
 }
