@@ -328,3 +328,29 @@ impl Drop for Waiting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::admission::plan::LimitPlan;
+
+    #[test]
+    fn nobody_overtakes_while_a_permit_is_between_two_owners() {
+        let timeout = Duration::from_secs(1);
+        let plan = AdmissionPlan { limit: LimitPlan::Fixed(2), queue: 2, queue_timeout: timeout };
+        let gate = Gate::new("orders", &plan, &Metrics::default());
+        // As a release leaves it for a moment, before the permit goes to the first in the queue.
+        gate.word.store(Count { in_flight: 1, waiting: 1 }.pack(), Ordering::Release);
+        assert!(gate.try_acquire().is_none());
+        assert!(matches!(gate.ask(clock::now().instant), Asked::Queued(_)));
+        assert_eq!(gate.in_flight(), 1);
+    }
+
+    #[test]
+    fn counts_do_not_mix() {
+        for (in_flight, waiting) in [(0, 0), (u32::MAX, 0), (0, u32::MAX), (7, 9)] {
+            let count = Count { in_flight, waiting };
+            assert_eq!(Count::unpack(count.pack()), count);
+        }
+    }
+}

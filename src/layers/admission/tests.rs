@@ -110,7 +110,21 @@ mod queue {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_overtakes_the_queue() {
+    async fn a_free_permit_takes_no_wait() {
+        let gate = gate(3, 1);
+        let mut held = vec![gate.try_acquire().unwrap()];
+        for _ in 0..2 {
+            match poll_once(pin!(acquire(&gate))) {
+                Poll::Ready(permit) => held.push(permit.unwrap()),
+                Poll::Pending => panic!("a permit was free"),
+            }
+        }
+        assert_eq!((gate.in_flight(), gate.waiting()), (3, 0));
+        assert!(gate.try_acquire().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_owns_its_permit_before_it_is_polled() {
         let gate = gate(1, 2);
         let held = gate.try_acquire().unwrap();
         let mut waiter = pin!(acquire(&gate));
@@ -347,7 +361,10 @@ mod stress {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn everybody_is_served_when_the_queue_has_room() {
-        let (gate, served) = (gate(2, 1000), Arc::new(Mutex::new(Vec::new())));
+        // Patient: real time passes here, and the machine may be busy.
+        let plan = AdmissionPlan { queue_timeout: Duration::from_secs(600), ..fixed(2, 1000) };
+        let gate = Gate::new("orders", &plan, &Metrics::default());
+        let served = Arc::new(Mutex::new(Vec::new()));
         let tasks = (0..500).map(|number| {
             let (gate, served) = (gate.clone(), served.clone());
             tokio::spawn(async move {

@@ -689,6 +689,8 @@ mod layer {
         assert!(passed < millis(305), "{passed:?}");
         let noted: Vec<Duration> = trails.iter().map(|trail| trail.read().delayed).collect();
         assert_eq!(noted, [0, 100, 200, 300].map(millis));
+        let next = bench.limiters[0].take(&Key::V4(0xc000_0201), start + millis(300));
+        assert_eq!(next, Err(start + millis(400)), "who has passed has spent the token");
         assert_eq!((bench.counted("per-client", "allowed"), bench.counted("per-client", "delayed")), (1, 3));
     }
 
