@@ -61,7 +61,7 @@ function gateway (upstream) {
   const address = new Promise((resolve, reject) => {
     createInterface({ input: child.stderr }).on('line', line => {
       log.push(line)
-      const found = line.includes('admin') ? null : line.match(/listening.*address["=: ]+([0-9.]+:[0-9]+)/)
+      const found = line.includes('admin') ? null : line.match(/listening.*address["=: ]+([0-9.:]+)/)
       if (found) resolve(found[1])
     })
     child.on('exit', code => reject(new Error(`the gateway ended with ${code}:\n${log.join('\n')}`)))

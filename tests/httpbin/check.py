@@ -239,7 +239,7 @@ def main():
             with open(config, "w") as file:
                 file.write(CONFIG.format(port=port))
             gateway, lines = start([gateway_program, "run", "-c", config],
-                                   r'listening.*address["=: ]+127\.0\.0\.1:(\d+)', 2)
+                                   r'(?:listening|admin).*address["=: ]+127\.0\.0\.1:(\d+)', 2)
             try:
                 admin = next(int(port) for port, line in lines if "admin" in line)
                 listener = next(int(port) for port, line in lines if "admin" not in line)

@@ -170,9 +170,10 @@ impl Drop for Gateway {
     }
 }
 
-/// The address in a line that says where the gateway listens, be it text or JSON.
+/// The address in a line that says where the gateway or its admin pages listen, be it text or JSON.
 fn listening(line: &str) -> Option<SocketAddr> {
-    let (_, after) = line.contains("listening").then(|| line.split_once("address"))??;
+    let says_so = line.contains("listening") || line.contains("admin");
+    let (_, after) = says_so.then(|| line.split_once("address"))??;
     let after = after.trim_start_matches(['"', '=', ':', ' ']);
     after.split(['"', ' ', ',', '}']).next()?.parse().ok()
 }
@@ -210,6 +211,7 @@ fn addresses_are_read_from_text_and_json() {
     for line in [
         "2026-01-01T00:00:00Z  INFO listening address=127.0.0.1:8080 protocols=http1",
         r#"{"level":"INFO","message":"listening","address":"127.0.0.1:8080"}"#,
+        "2026-01-01T00:00:00Z  INFO admin address=127.0.0.1:8080",
     ] {
         assert_eq!(listening(line), address, "{line}");
     }
