@@ -259,6 +259,15 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Shared<B> {
     }
 }
 
+/// Without a handle there is no further attempt, so what the newest one reads is no longer copied.
+impl<B> Drop for ReplayHandle<B> {
+    fn drop(&mut self) {
+        let mut shared = lock(&self.shared);
+        shared.intact = false;
+        shared.tail = BytesMut::new();
+    }
+}
+
 impl<B> std::fmt::Debug for Replay<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Replay").field("attempt", &self.attempt).field("left", &self.left).finish()
@@ -406,6 +415,17 @@ mod tests {
         assert!(!first.is_end_stream(), "RFC 9112 §8: an incomplete request never looks complete");
         assert!(handle.again().is_none());
         assert!(matches!(handle.failure(), Some(Error::Client(ClientError::BadBody))));
+    }
+
+    #[test]
+    fn without_a_handle_nothing_is_kept() {
+        let (mut first, handle) = Replay::new(script([data("ab"), data("cd"), data("ef")]), 100);
+        assert!(poll(&mut first).is_ready());
+        let mut second = handle.again().unwrap();
+        drop(handle);
+        assert_eq!(read(&mut second).0, b"abcdef", "what was kept is still delivered");
+        let shared = lock(&second.shared);
+        assert!(shared.kept.is_empty() && shared.tail.capacity() == 0);
     }
 
     #[test]
