@@ -42,6 +42,9 @@ pub struct EndpointsConfig {
     /// What the origin gets as `Host`: `preserve` (the client's), `endpoint` (the URL's), or a fixed name.
     #[serde(default = "host")]
     pub host: String,
+    /// Whether the origin gets a `Forwarded` field (RFC 7239) too; one that a trusted proxy sent is continued anyway.
+    #[serde(default)]
+    pub forwarded: bool,
     /// How `https` endpoints are trusted.
     #[serde(default)]
     pub tls: UpstreamTlsConfig,
@@ -87,6 +90,7 @@ impl Default for EndpointsConfig {
             idle_timeout: idle_timeout(),
             resolve_interval: resolve_interval(),
             host: host(),
+            forwarded: false,
             tls: UpstreamTlsConfig::default(),
             ejection: EjectionConfig::default(),
         }

@@ -1,3 +1,165 @@
-//! Endpoint sets: balance, pool, health, resolve, client.
+//! Named sets of endpoints: which one gets a request, on which connection, and what is learnt from how it went.
+//!
+//! ```no_run
+//! # use forebay::{metrics::Metrics, report::{Path, Report}, upstream::{Balance, Upstream, config::EndpointsConfig, plan}};
+//! # fn example(config: EndpointsConfig) -> Result<(), Box<dyn std::error::Error>> {
+//! let plan = plan::plan(&config, &Path::root(), &mut Report::new());
+//! let orders = Upstream::build("orders", &plan, &Metrics::default())?; // inside a tokio runtime
+//! let service = Balance(orders); // a tower service, called by shared reference
+//! # drop(service); Ok(())
+//! # }
+//! ```
+//!
+//! In reading order:
+//! - [`config`], [`plan`]: what the user writes, and what comes of it.
+//! - `fleet`, with `balance` and `ejection` (pure): the choice of an endpoint, and the account of an attempt.
+//! - `endpoint`, with `pool`, `grant`, `connect`, `tls`, `resolve`: how a request gets a connection.
+//! - `attempt`, with `forward`, `upload`, `answer`, `failure`, `lease`: how it is sent, and what comes back.
+//! - `connection`, `io`, `heads`: hyper's connections and the sockets below them.
+//!
+//! What surprises:
+//! - `max_connections` counts sockets, tunnels included; a socket owns its place and frees it when it is closed.
+//! - A connection that cannot be made is another endpoint's chance, at once and without the retry budget: nothing was
+//!   sent. Anything else is for the retry layer to decide.
+//! - Dropping the future of a request closes its HTTP/1.1 connection at once, or resets its HTTP/2 stream.
+//! - Of an upgrade only the upstream's side is here: the ingress keeps the client's (its `OnUpgrade` is `Clone`).
 
+mod answer;
+mod attempt;
+mod balance;
 pub mod config;
+mod connect;
+mod connection;
+mod ejection;
+mod endpoint;
+mod failure;
+mod fleet;
+mod forward;
+mod grant;
+mod heads;
+mod io;
+mod lease;
+mod meters;
+pub mod plan;
+mod pool;
+mod resolve;
+mod service;
+mod tls;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::clock;
+use crate::http::Scheme;
+use crate::metrics::Metrics;
+
+use endpoint::Endpoint;
+use fleet::Fleet;
+use forward::Forwarding;
+use meters::Meters;
+use plan::UpstreamPlan;
+use tls::Tls;
+
+pub use service::{Balance, Sending};
+pub use tls::BuildError;
+
+/// A named set of endpoints with their connections.
+///
+/// Its background tasks and idle connections end when it is dropped; requests that are under way end on their own.
+#[derive(Debug)]
+pub struct Upstream {
+    name: Box<str>,
+    fleet: Arc<Fleet>,
+    forwarding: Forwarding,
+    read_timeout: Duration,
+    _sweeper: AbortOnDropHandle<()>,
+}
+
+/// How one endpoint is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointStatus {
+    /// Host and port.
+    pub name: Arc<str>,
+    /// Whether it is left out because it failed.
+    pub ejected: bool,
+    /// Requests from their start to the end of their response body.
+    pub in_flight: usize,
+    /// Open connections, and those being made.
+    pub connections: usize,
+    /// Those of them that no request uses.
+    pub idle: usize,
+}
+
+impl Upstream {
+    /// Reads the TLS files and starts resolving names. Needs a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Which TLS file is unusable, and why.
+    pub fn build(name: &str, plan: &UpstreamPlan, metrics: &Metrics) -> Result<Arc<Self>, BuildError> {
+        let meters = Arc::new(Meters::new(name, metrics));
+        let secure = plan.endpoints.iter().any(|endpoint| endpoint.scheme == Scheme::Https);
+        let tls = if secure { Some(Tls::build(&plan.tls, plan.protocol)?) } else { None };
+        let endpoints: Vec<Arc<Endpoint>> = plan
+            .endpoints
+            .iter()
+            .map(|endpoint| Endpoint::build(plan, endpoint, tls.as_ref(), &meters).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        let sweeper = tokio::spawn(sweep(endpoints.clone(), plan.idle_timeout));
+        let upstream = Arc::new(Self {
+            name: name.into(),
+            fleet: Arc::new(Fleet::new(plan, endpoints, meters)),
+            forwarding: Forwarding { host: plan.host.clone(), forwarded: plan.forwarded },
+            read_timeout: plan.read_timeout,
+            _sweeper: AbortOnDropHandle::new(sweeper),
+        });
+        meters::observe(&upstream, metrics);
+        Ok(upstream)
+    }
+
+    /// Its name in the config.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How each endpoint is doing, in the config's order.
+    pub fn endpoints_status(&self) -> Vec<EndpointStatus> {
+        let now = clock::now().instant;
+        let endpoints = self.fleet.endpoints.iter().enumerate();
+        endpoints
+            .map(|(index, endpoint)| {
+                let (connections, idle) = endpoint.pool.count();
+                EndpointStatus {
+                    name: Arc::clone(&endpoint.name),
+                    ejected: self.fleet.is_out(index, now),
+                    in_flight: endpoint.in_flight(),
+                    connections,
+                    idle,
+                }
+            })
+            .collect()
+    }
+
+    /// How many endpoints are not left out.
+    pub fn healthy(&self) -> usize {
+        self.fleet.healthy(clock::now().instant)
+    }
+}
+
+/// Closes what has been idle for too long, for as long as the upstream is there.
+async fn sweep(endpoints: Vec<Arc<Endpoint>>, idle_timeout: Duration) {
+    let pause = (idle_timeout / 2).clamp(Duration::from_millis(100), Duration::from_secs(1));
+    loop {
+        tokio::time::sleep(pause).await;
+        let now = clock::now().instant;
+        for endpoint in &endpoints {
+            endpoint.pool.sweep(now);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The endpoints of an upstream together: which one gets a request, and what is learnt from how it went.
+//!
+//! With one endpoint there is nothing to choose and nothing to learn: no lock is taken.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderName, StatusCode};
+use smallvec::SmallVec;
+
+use crate::clock::{self, Instant};
+use crate::error::{Error, UpstreamErrorKind as Kind};
+use crate::http::Request;
+
+use super::balance::{Balancer, Candidates, hash};
+use super::ejection::Ejector;
+use super::endpoint::Endpoint;
+use super::meters::Meters;
+use super::plan::UpstreamPlan;
+
+/// The endpoints, and what is known of them.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
+    pub(super) meters: Arc<Meters>,
+    choice: Option<Mutex<Choice>>,
+    /// Set in `hash` mode.
+    key: Option<Key>,
+}
+
+#[derive(Debug)]
+struct Choice {
+    balancer: Balancer,
+    ejector: Ejector,
+    random: fastrand::Rng,
+}
+
+/// What `hash` mode goes by.
+#[derive(Debug)]
+enum Key {
+    Header(HeaderName),
+    Client,
+}
+
+impl Fleet {
+    pub(super) fn new(plan: &UpstreamPlan, endpoints: Vec<Arc<Endpoint>>, meters: Arc<Meters>) -> Self {
+        let several = endpoints.len() > 1;
+        let choice = several.then(|| {
+            let weights = plan.endpoints.iter().map(|endpoint| endpoint.weight);
+            let nodes = weights.zip(endpoints.iter().map(|endpoint| &*endpoint.name));
+            Mutex::new(Choice {
+                balancer: Balancer::new(plan.balance, nodes),
+                ejector: Ejector::new(plan.ejection.clone(), endpoints.len(), clock::now().instant),
+                random: fastrand::Rng::new(),
+            })
+        });
+        let key = (several && plan.balance == super::config::Balance::Hash)
+            .then(|| plan.hash_header.clone().map_or(Key::Client, Key::Header));
+        Self { endpoints, meters, choice, key }
+    }
+
+    /// Chooses an endpoint that is not in `avoid`, if there is another one. Endpoints that are left out are asked only
+    /// when all are.
+    pub(super) fn pick(&self, request: &Request, now: Instant, tried: &[usize]) -> Option<usize> {
+        let Some(choice) = &self.choice else {
+            return (tried.is_empty() && !self.endpoints.is_empty()).then_some(0);
+        };
+        let key = self.key(request);
+        let mut guard = lock(choice);
+        let Choice { balancer, ejector, random } = &mut *guard;
+        let open: Candidates = (0..self.endpoints.len()).filter(|index| !tried.contains(index)).collect();
+        let healthy = only(&open, |index| !ejector.is_out(index, now));
+        let candidates = only(&healthy, |index| !self.is_avoided(request, index));
+        balancer.pick(&candidates, now, key, |index| self.in_flight(index), random)
+    }
+
+    fn is_avoided(&self, request: &Request, index: usize) -> bool {
+        let avoid = &request.attempt.avoid;
+        !avoid.is_empty() && self.endpoints.get(index).is_some_and(|endpoint| avoid.contains(&endpoint.name))
+    }
+
+    fn in_flight(&self, index: usize) -> usize {
+        self.endpoints.get(index).map_or(0, |endpoint| endpoint.in_flight())
+    }
+
+    fn key(&self, request: &Request) -> u64 {
+        match &self.key {
+            None => 0,
+            Some(Key::Header(name)) => match request.headers.get(name) {
+                Some(value) => hash(value.as_bytes()),
+                None => hash_address(request.client),
+            },
+            Some(Key::Client) => hash_address(request.client),
+        }
+    }
+
+    /// Whether an endpoint is left out.
+    pub(super) fn is_out(&self, index: usize, now: Instant) -> bool {
+        self.choice.as_ref().is_some_and(|choice| lock(choice).ejector.is_out(index, now))
+    }
+
+    /// How many endpoints are not left out.
+    pub(super) fn healthy(&self, now: Instant) -> usize {
+        let out = self.choice.as_ref().map_or(0, |choice| lock(choice).ejector.out(now));
+        self.endpoints.len() - out
+    }
+
+    fn answered(&self, index: usize, now: Instant, after: Duration) {
+        if let Some(choice) = &self.choice {
+            lock(choice).balancer.answered(index, now, after);
+        }
+    }
+
+    fn ended(&self, index: usize, now: Instant, failed_after: Option<Duration>) {
+        let Some(choice) = &self.choice else { return };
+        let ejected = {
+            let mut choice = lock(choice);
+            if let Some(after) = failed_after {
+                choice.balancer.failed(index, now, after);
+            }
+            choice.ejector.ended(index, now, failed_after.is_some())
+        };
+        if let (Some(time), Some(endpoint)) = (ejected, self.endpoints.get(index)) {
+            self.meters.ejections.increment();
+            tracing::warn!(endpoint = &*endpoint.name, seconds = time.as_secs_f64(), "endpoint ejected");
+        }
+    }
+}
+
+fn lock(choice: &Mutex<Choice>) -> MutexGuard<'_, Choice> {
+    choice.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Those that pass, or all where none does.
+fn only(candidates: &Candidates, passes: impl Fn(usize) -> bool) -> Candidates {
+    let passing: Candidates = candidates.iter().copied().filter(|index| passes(*index)).collect();
+    if passing.is_empty() { candidates.clone() } else { passing }
+}
+
+fn hash_address(address: IpAddr) -> u64 {
+    let octets: SmallVec<[u8; 16]> = match address.to_canonical() {
+        IpAddr::V4(four) => four.octets().into_iter().collect(),
+        IpAddr::V6(six) => six.octets().into_iter().collect(),
+    };
+    hash(&octets)
+}
+
+/// The account of one attempt at one endpoint, from its start to the end of the response body. It is settled once; a
+/// drop before that settles it as given up.
+#[derive(Debug)]
+pub(super) struct Account {
+    fleet: Arc<Fleet>,
+    index: usize,
+    started: Instant,
+    deadline: Option<Instant>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Answered { failed: bool },
+    Settled,
+}
+
+impl Account {
+    /// Opens the account of an attempt; none for an index that is none.
+    pub(super) fn open(
+        fleet: &Arc<Fleet>,
+        index: usize,
+        started: Instant,
+        deadline: Option<Instant>,
+    ) -> Option<Self> {
+        fleet.endpoints.get(index)?.in_flight.fetch_add(1, Ordering::Relaxed);
+        Some(Self { fleet: Arc::clone(fleet), index, started, deadline, state: State::Waiting })
+    }
+
+    /// A response head has arrived. Returns how long that took.
+    pub(super) fn answered(&mut self, now: Instant, status: StatusCode) -> Duration {
+        let after = now.saturating_duration_since(self.started);
+        self.fleet.meters.answered(status, after);
+        self.fleet.answered(self.index, now, after);
+        self.state = State::Answered { failed: matches!(status.as_u16(), 502..=504) };
+        after
+    }
+
+    /// The attempt failed, before or after its response head.
+    pub(super) fn failed(&mut self, error: &Error) {
+        let answered = matches!(self.state, State::Answered { .. });
+        if !answered {
+            self.fleet.meters.failed(error);
+        }
+        let failed = match error {
+            Error::Upstream(error) => {
+                !matches!(error.kind, Kind::ConnectionLimit | Kind::NoEndpoint | Kind::BadUpgrade)
+            }
+            Error::Client(_) | Error::Refused(_) | Error::Internal(_) => false,
+        };
+        self.state = State::Settled;
+        if failed {
+            let now = clock::now().instant;
+            self.fleet.ended(self.index, now, Some(now.saturating_duration_since(self.started)));
+        }
+    }
+
+    /// The response body has ended, or nobody wants the rest of it.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if let State::Answered { failed } = self.state {
+            let after = now.saturating_duration_since(self.started);
+            self.fleet.ended(self.index, now, failed.then_some(after));
+        }
+        self.state = State::Settled;
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if let Some(endpoint) = self.fleet.endpoints.get(self.index) {
+            endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+        match self.state {
+            State::Settled => {}
+            State::Answered { .. } => self.settle(clock::now().instant),
+            State::Waiting => {
+                let now = clock::now().instant;
+                let after = now.saturating_duration_since(self.started);
+                self.fleet.meters.canceled();
+                // The deadline layer gives up at the same moment as we do: an endpoint that let it pass has failed.
+                if self.deadline.is_some_and(|deadline| now >= deadline) {
+                    self.fleet.ended(self.index, now, Some(after));
+                } else {
+                    self.fleet.answered(self.index, now, after);
+                }
+            }
+        }
+    }
+}

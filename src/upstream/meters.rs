@@ -1,0 +1,154 @@
+//! What an upstream counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::error::{Error, UpstreamErrorKind as Kind};
+use crate::metrics::{Counter, Histogram, Metrics};
+
+use super::Upstream;
+
+/// The metrics of one upstream, resolved when it is built.
+#[derive(Debug)]
+pub(super) struct Meters {
+    /// By class of status, 1xx to 5xx.
+    answered: [Counter; 5],
+    failed: Vec<(&'static str, Counter)>,
+    client: Counter,
+    canceled: Counter,
+    internal: Counter,
+    seconds: Histogram,
+    connects: Counter,
+    connects_failed: Vec<(Kind, Counter)>,
+    pub(super) ejections: Counter,
+}
+
+/// What can go wrong with an attempt, in the words of the `result` label.
+const FAILURES: [Kind; 14] = [
+    Kind::NoEndpoint,
+    Kind::Dns,
+    Kind::ConnectFailed,
+    Kind::ConnectTimeout,
+    Kind::Tls,
+    Kind::ConnectionLimit,
+    Kind::Reset,
+    Kind::BadResponse,
+    Kind::HeadTooLarge,
+    Kind::BadUpgrade,
+    Kind::HeadTimeout,
+    Kind::BodyTimeout,
+    Kind::BodyIncomplete,
+    Kind::Deadline,
+];
+
+/// What can go wrong with connecting.
+const CONNECT_FAILURES: [Kind; 4] = [Kind::Dns, Kind::ConnectFailed, Kind::ConnectTimeout, Kind::Tls];
+
+impl Meters {
+    pub(super) fn new(upstream: &str, metrics: &Metrics) -> Self {
+        let requests = |code, result| {
+            metrics.counter(
+                "forebay_upstream_requests_total",
+                "Attempts at an upstream, by class of status and by result.",
+                &[("upstream", upstream), ("code", code), ("result", result)],
+            )
+        };
+        let connects = |result| {
+            metrics.counter(
+                "forebay_upstream_connects_total",
+                "Connections made to an upstream, by result.",
+                &[("upstream", upstream), ("result", result)],
+            )
+        };
+        let label = &[("upstream", upstream)];
+        Self {
+            answered: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| requests(class, "ok")),
+            failed: FAILURES.iter().map(|kind| (kind.as_str(), requests("none", kind.as_str()))).collect(),
+            client: requests("none", "client_error"),
+            canceled: requests("none", "canceled"),
+            internal: requests("none", "internal"),
+            seconds: metrics.histogram(
+                "forebay_upstream_request_seconds",
+                "From the start of an attempt to its response head.",
+                label,
+            ),
+            connects: connects("ok"),
+            connects_failed: CONNECT_FAILURES.iter().map(|kind| (*kind, connects(kind.as_str()))).collect(),
+            ejections: metrics.counter(
+                "forebay_upstream_ejections_total",
+                "Times an endpoint was left out because it failed.",
+                label,
+            ),
+        }
+    }
+
+    /// A response head arrived.
+    pub(super) fn answered(&self, status: StatusCode, after: Duration) {
+        let class = usize::from(status.as_u16() / 100).wrapping_sub(1);
+        if let Some(counter) = self.answered.get(class) {
+            counter.increment();
+        }
+        self.seconds.observe(after);
+    }
+
+    /// An attempt failed before a response head.
+    pub(super) fn failed(&self, error: &Error) {
+        match error {
+            Error::Upstream(error) => {
+                if let Some((_, counter)) = self.failed.iter().find(|(word, _)| *word == error.kind.as_str())
+                {
+                    counter.increment();
+                }
+            }
+            Error::Client(_) => self.client.increment(),
+            Error::Refused(_) | Error::Internal(_) => self.internal.increment(),
+        }
+    }
+
+    /// An attempt was given up by whoever made it.
+    pub(super) fn canceled(&self) {
+        self.canceled.increment();
+    }
+
+    /// A connection was made, or not.
+    pub(super) fn connected(&self, failure: Option<Kind>) {
+        match failure {
+            None => self.connects.increment(),
+            Some(kind) => {
+                if let Some((_, counter)) = self.connects_failed.iter().find(|(known, _)| *known == kind) {
+                    counter.increment();
+                }
+            }
+        }
+    }
+}
+
+/// Offers what is looked at only when metrics are asked for, for as long as the upstream is there.
+pub(super) fn observe(upstream: &Arc<Upstream>, metrics: &Metrics) {
+    let seen = |of: fn(&Upstream) -> usize| {
+        let upstream = Arc::downgrade(upstream);
+        move || upstream.upgrade().map_or(f64::NAN, |upstream| of(&upstream) as f64)
+    };
+    let help = "Connections to an upstream, in use or idle.";
+    for (state, of) in [("active", active as fn(&Upstream) -> usize), ("idle", idle)] {
+        let labels = &[("upstream", upstream.name()), ("state", state)];
+        metrics.observe_with("forebay_upstream_connections", help, labels, seen(of));
+    }
+    let help = "Endpoints of an upstream that are not left out.";
+    metrics.observe_with(
+        "forebay_upstream_healthy",
+        help,
+        &[("upstream", upstream.name())],
+        seen(Upstream::healthy),
+    );
+}
+
+fn active(upstream: &Upstream) -> usize {
+    upstream.endpoints_status().iter().map(|endpoint| endpoint.connections - endpoint.idle).sum()
+}
+
+fn idle(upstream: &Upstream) -> usize {
+    upstream.endpoints_status().iter().map(|endpoint| endpoint.idle).sum()
+}

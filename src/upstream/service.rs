@@ -1,0 +1,78 @@
+//! The tower glue: the innermost service of every stack.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use smallvec::SmallVec;
+use tower_service::Service;
+
+use crate::clock;
+use crate::error::{Error, UpstreamError, UpstreamErrorKind as Kind};
+use crate::http::{Request, Response};
+
+use super::Upstream;
+use super::attempt::Attempt;
+use super::fleet::Account;
+
+/// Sends each request to one of an upstream's endpoints.
+#[derive(Clone, Debug)]
+pub struct Balance(pub Arc<Upstream>);
+
+/// An answer to come: the one future a forwarded request allocates here.
+pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send + 'a>>;
+
+/// Endpoints tried, one after the other, while none can be connected to.
+const MAX_TRIED: usize = 3;
+
+impl<'a> Service<Request> for &'a Balance {
+    type Response = Response;
+    type Error = Error;
+    type Future = Sending<'a>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        Box::pin(send(&self.0, request))
+    }
+}
+
+async fn send(upstream: &Upstream, request: Request) -> Result<Response, Error> {
+    let mut tried: SmallVec<[usize; MAX_TRIED]> = SmallVec::new();
+    let mut failure = Error::Upstream(UpstreamError::unsent(Kind::NoEndpoint));
+    loop {
+        let started = clock::now().instant;
+        let picked = upstream.fleet.pick(&request, started, &tried);
+        let Some((index, endpoint)) =
+            picked.and_then(|index| Some((index, upstream.fleet.endpoints.get(index)?)))
+        else {
+            return Err(failure);
+        };
+        let Some(mut account) = Account::open(&upstream.fleet, index, started, request.deadline) else {
+            return Err(failure);
+        };
+        request.trail.note(|notes| notes.endpoint = Some(Arc::clone(&endpoint.name)));
+        let attempt = Attempt {
+            upstream,
+            endpoint,
+            started,
+            deadline: request.deadline,
+            upgrade: request.upgrade.is_some(),
+            trail: request.trail.clone(),
+        };
+        match endpoint.line(attempt.need(), started, request.deadline).await {
+            Ok(line) => return attempt.run(line, request, account).await,
+            Err(kind) => {
+                failure = attempt.unsent(kind);
+                account.failed(&failure);
+                tried.push(index);
+                if !matches!(kind, Kind::ConnectFailed | Kind::Dns) || tried.len() == MAX_TRIED {
+                    return Err(failure);
+                }
+            }
+        }
+    }
+}
