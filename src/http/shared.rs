@@ -1,29 +1,698 @@
 //! A body with one writer and many readers, each at its own pace.
+//!
+//! ```
+//! use std::time::Duration;
+//! use forebay::http::shared::{Limits, SharedWriter, Unmetered};
+//! use http_body_util::BodyExt;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+//! let limits = Limits { keep: 1024, window: 64, patience: Duration::from_secs(5) };
+//! let mut writer = SharedWriter::new(limits, None, Box::new(Unmetered));
+//! let early = writer.body().reader().ok_or("gone")?;
+//! writer.push("for".into());
+//! let late = writer.body().reader().ok_or("gone")?; // gets everything from the first byte
+//! writer.finish(Some("ebay".into()), None);
+//! for reader in [early, late] {
+//!     assert_eq!(forebay::http::Body::shared(reader).collect().await?.to_bytes(), "forebay");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A body begins **kept**: every chunk stays, so that a reader may join at any time and nobody waits for anybody; it
+//! is bounded by [`Limits::keep`] and by the [`Budget`]. A body that outgrows one of them is **streamed** from then
+//! on: chunks all readers have passed are freed, no reader joins once the first one is, and the writer waits for
+//! the slowest reader within [`Limits::window`]. Where that one holds others back for longer than
+//! [`Limits::patience`] in all, it is cut off; a reader that is alone sets the pace and never is.
 
-use std::task::{Context, Poll};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
+use smallvec::SmallVec;
+use tokio::sync::Notify;
 
-use crate::error::Error;
+use crate::clock;
+use crate::error::{Error, UpstreamError, UpstreamErrorKind};
+
+/// What one shared body may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many bytes are kept at most; a larger body is streamed.
+    pub keep: u64,
+    /// How many bytes the fastest reader of a streamed body may be ahead of the slowest. One chunk more may be held.
+    pub window: u64,
+    /// How long, in all, a slow reader may keep the others waiting before it is cut off.
+    pub patience: Duration,
+}
+
+/// Accounts for what a kept body holds; what was charged is given back at its drop.
+pub trait Budget: Send + 'static {
+    /// Asks for so many bytes more; `false` turns the body into a streamed one, and the budget is dropped.
+    fn charge(&mut self, bytes: u64) -> bool;
+}
+
+/// A [`Budget`] that always grants.
+#[derive(Clone, Copy, Debug)]
+pub struct Unmetered;
+
+impl Budget for Unmetered {
+    fn charge(&mut self, _: u64) -> bool {
+        true
+    }
+}
+
+/// The one writer. Dropped without [`finish`](Self::finish), it fails the readers with
+/// [`UpstreamErrorKind::BodyIncomplete`].
+#[derive(Debug)]
+pub struct SharedWriter {
+    body: SharedBody,
+    limits: Limits,
+    patience: Duration,
+}
+
+/// A handle to join a shared body by.
+#[derive(Clone, Debug)]
+pub struct SharedBody(Arc<Shared>);
 
 /// One reader of a shared body.
 #[derive(Debug)]
-pub struct SharedReader {}
+pub struct SharedReader {
+    shared: Arc<Shared>,
+    seat: usize,
+    skip: u64,
+    left: Option<u64>,
+    seated: bool,
+    done: bool,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Tells the writer that there is room again.
+    room: Notify,
+    length: Option<u64>,
+}
+
+struct State {
+    /// The chunks from number `base` on.
+    chunks: VecDeque<Bytes>,
+    base: u64,
+    /// Bytes in `chunks`.
+    held: u64,
+    /// Bytes ever pushed.
+    total: u64,
+    /// Present while the body is kept.
+    budget: Option<Box<dyn Budget>>,
+    window: u64,
+    seats: Vec<Option<Seat>>,
+    end: Option<Ending>,
+}
+
+/// One reader's place.
+struct Seat {
+    /// The number of the chunk it reads next.
+    next: u64,
+    waker: Option<Waker>,
+    cut: bool,
+}
+
+enum Ending {
+    Complete(Option<HeaderMap>),
+    Failed(Error),
+}
+
+type Wakers = SmallVec<[Waker; 8]>;
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wakers(&mut self) -> Wakers {
+        self.seats.iter_mut().flatten().filter_map(|seat| seat.waker.take()).collect()
+    }
+
+    fn end_number(&self) -> u64 {
+        self.base + self.chunks.len() as u64
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        self.held += chunk.len() as u64;
+        self.total += chunk.len() as u64;
+        self.chunks.push_back(chunk);
+    }
+
+    /// Frees what all readers have passed and does not fit the window; says whether there is room for more.
+    fn free(&mut self) -> bool {
+        if self.budget.is_some() {
+            return true;
+        }
+        let slowest = self.seats.iter().flatten().filter(|seat| !seat.cut).map(|seat| seat.next).min();
+        let slowest = slowest.unwrap_or_else(|| self.end_number());
+        while self.held >= self.window && self.base < slowest {
+            let Some(chunk) = self.chunks.pop_front() else { break };
+            self.held -= chunk.len() as u64;
+            self.base += 1;
+        }
+        self.held < self.window
+    }
+
+    /// Whether some reader has everything there is, and waits.
+    fn starving(&self) -> bool {
+        let end = self.end_number();
+        self.seats.iter().flatten().any(|seat| seat.next == end && !seat.cut)
+    }
+
+    /// Cuts off the readers that stand at the oldest chunk.
+    fn cut(&mut self) -> Wakers {
+        let base = self.base;
+        let mut wakers = Wakers::new();
+        for seat in self.seats.iter_mut().flatten().filter(|seat| seat.next <= base) {
+            seat.cut = true;
+            wakers.extend(seat.waker.take());
+        }
+        wakers
+    }
+}
+
+fn wake(wakers: Wakers) {
+    for waker in wakers {
+        waker.wake();
+    }
+}
+
+impl SharedWriter {
+    /// An empty body that will have `length` bytes, where that is known.
+    pub fn new(limits: Limits, length: Option<u64>, budget: Box<dyn Budget>) -> Self {
+        let state = State {
+            chunks: VecDeque::new(),
+            base: 0,
+            held: 0,
+            total: 0,
+            budget: Some(budget),
+            window: limits.window.max(1),
+            seats: Vec::new(),
+            end: None,
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), room: Notify::new(), length });
+        Self { body: SharedBody(shared), limits, patience: limits.patience }
+    }
+
+    /// A handle for readers to join by.
+    pub fn body(&self) -> SharedBody {
+        self.body.clone()
+    }
+
+    /// How many bytes were pushed.
+    pub fn total(&self) -> u64 {
+        self.body.0.lock().total
+    }
+
+    /// Whether every chunk is still here.
+    pub fn is_kept(&self) -> bool {
+        self.body.0.lock().budget.is_some()
+    }
+
+    /// Waits until there is room for a chunk: at once unless the body is streamed. Cancel-safe.
+    pub async fn ready(&mut self) {
+        loop {
+            let starving = {
+                let mut state = self.body.0.lock();
+                if state.free() {
+                    return;
+                }
+                state.starving()
+            };
+            let room = self.body.0.room.notified();
+            if !starving {
+                // Nobody is held back yet; look again now and then, for a reader may become so without a word to us.
+                let _ = tokio::time::timeout(self.limits.patience, room).await;
+                continue;
+            }
+            let since = clock::now().instant;
+            let waited = tokio::time::timeout(self.patience, room).await;
+            self.patience = self.patience.saturating_sub(clock::now().instant - since);
+            if waited.is_err() || self.patience.is_zero() {
+                self.patience = self.limits.patience;
+                let wakers = self.body.0.lock().cut();
+                wake(wakers);
+            }
+        }
+    }
+
+    /// Adds a chunk. Does not wait: call [`ready`](Self::ready) before. Says whether the body is still kept.
+    pub fn push(&mut self, chunk: Bytes) -> bool {
+        if chunk.is_empty() {
+            return self.is_kept();
+        }
+        let (kept, wakers) = {
+            let mut state = self.body.0.lock();
+            let bytes = chunk.len() as u64;
+            let fits = state.total + bytes <= self.limits.keep
+                && state.budget.as_mut().is_some_and(|budget| budget.charge(bytes));
+            state.push(chunk);
+            if !fits {
+                state.budget = None;
+                state.free();
+            }
+            (fits, state.wakers())
+        };
+        wake(wakers);
+        kept
+    }
+
+    /// Every chunk so far, if the body is kept.
+    pub fn chunks(&self) -> Option<Vec<Bytes>> {
+        let state = self.body.0.lock();
+        state.budget.as_ref()?;
+        Some(state.chunks.iter().cloned().collect())
+    }
+
+    /// Ends the body well, after one `last` chunk and with `trailers`, where there are some.
+    pub fn finish(self, last: Option<Bytes>, trailers: Option<HeaderMap>) {
+        self.end(last.filter(|chunk| !chunk.is_empty()), Ending::Complete(trailers));
+    }
+
+    /// Ends the body badly.
+    pub fn fail(self, error: Error) {
+        self.end(None, Ending::Failed(error));
+    }
+
+    fn end(&self, last: Option<Bytes>, ending: Ending) {
+        let wakers = {
+            let mut state = self.body.0.lock();
+            if state.end.is_some() {
+                return;
+            }
+            if let Some(chunk) = last {
+                state.push(chunk);
+            }
+            state.end = Some(ending);
+            state.wakers()
+        };
+        wake(wakers);
+    }
+}
+
+impl Drop for SharedWriter {
+    fn drop(&mut self) {
+        self.end(None, Ending::Failed(UpstreamError::sent(UpstreamErrorKind::BodyIncomplete).into()));
+    }
+}
+
+impl SharedBody {
+    /// A reader from the first byte; none where that is gone already, or where the body has failed.
+    pub fn reader(&self) -> Option<SharedReader> {
+        self.seat(0, self.0.length)
+    }
+
+    /// A reader of `length` bytes from `start`.
+    pub fn reader_of(&self, start: u64, length: u64) -> Option<SharedReader> {
+        self.seat(start, Some(length))
+    }
+
+    /// Its length, where that was known at its start.
+    pub fn length(&self) -> Option<u64> {
+        self.0.length
+    }
+
+    fn seat(&self, skip: u64, left: Option<u64>) -> Option<SharedReader> {
+        let mut state = self.0.lock();
+        if state.base > 0 || matches!(state.end, Some(Ending::Failed(_))) {
+            return None;
+        }
+        let seat = Seat { next: 0, waker: None, cut: false };
+        let free = state.seats.iter().position(Option::is_none);
+        let number = free.unwrap_or(state.seats.len());
+        match state.seats.get_mut(number) {
+            Some(place) => *place = Some(seat),
+            None => state.seats.push(Some(seat)),
+        }
+        drop(state);
+        Some(SharedReader {
+            shared: Arc::clone(&self.0),
+            seat: number,
+            skip,
+            left,
+            seated: true,
+            done: left == Some(0),
+        })
+    }
+}
+
+/// What a reader found.
+enum Found {
+    Data(Bytes, bool),
+    Trailers(HeaderMap),
+    End,
+    Failed(Error),
+}
 
 impl SharedReader {
     /// As [`http_body::Body::poll_frame`].
-    pub fn poll_frame(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Poll::Ready(None)
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        loop {
+            if self.done {
+                return Poll::Ready(None);
+            }
+            let Poll::Ready(found) = self.look(cx) else { return Poll::Pending };
+            match found {
+                Found::Data(chunk, last) => {
+                    let data = self.take(chunk);
+                    if last || self.left == Some(0) {
+                        self.leave();
+                    }
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                }
+                Found::Trailers(trailers) => {
+                    self.leave();
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Found::End => self.leave(),
+                Found::Failed(error) => {
+                    self.leave();
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    /// Finds what comes next, under the lock; leaves a waker where nothing does yet.
+    fn look(&self, cx: &Context<'_>) -> Poll<Found> {
+        let mut guard = self.shared.lock();
+        let state = &mut *guard;
+        let end = state.end_number();
+        let Some(seat) = state.seats.get_mut(self.seat).and_then(Option::as_mut) else {
+            return Poll::Ready(Found::End);
+        };
+        if seat.cut {
+            // The transfer to this client stalled: the only word for it that the log has.
+            return Poll::Ready(Found::Failed(UpstreamError::sent(UpstreamErrorKind::BodyTimeout).into()));
+        }
+        let index = usize::try_from(seat.next - state.base).unwrap_or(usize::MAX);
+        if let Some(chunk) = state.chunks.get(index) {
+            let chunk = chunk.clone();
+            seat.next += 1;
+            let last = seat.next == end && matches!(state.end, Some(Ending::Complete(None)));
+            let was_slowest = index == 0 && state.budget.is_none();
+            let room = was_slowest && state.free();
+            drop(guard);
+            if room {
+                self.shared.room.notify_one();
+            }
+            return Poll::Ready(Found::Data(chunk, last));
+        }
+        match &state.end {
+            // The trailers of a whole do not belong to a part.
+            Some(Ending::Complete(Some(trailers))) if self.skip == 0 => {
+                Poll::Ready(Found::Trailers(trailers.clone()))
+            }
+            Some(Ending::Complete(_)) => Poll::Ready(Found::End),
+            Some(Ending::Failed(error)) => Poll::Ready(Found::Failed(error.clone())),
+            None => {
+                match &mut seat.waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    None => seat.waker = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The part of a chunk that is ours.
+    fn take(&mut self, mut chunk: Bytes) -> Bytes {
+        let skip = self.skip.min(chunk.len() as u64);
+        self.skip -= skip;
+        let mut data = chunk.split_off(usize::try_from(skip).unwrap_or(chunk.len()));
+        if let Some(left) = &mut self.left {
+            data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= data.len() as u64;
+        }
+        data
+    }
+
+    /// Gives the seat back: nobody waits for this reader any more.
+    fn leave(&mut self) {
+        self.done = true;
+        if !std::mem::take(&mut self.seated) {
+            return;
+        }
+        let room = {
+            let mut state = self.shared.lock();
+            if let Some(seat) = state.seats.get_mut(self.seat) {
+                *seat = None;
+            }
+            state.budget.is_none() && state.free()
+        };
+        if room {
+            self.shared.room.notify_one();
+        }
     }
 
     /// As [`http_body::Body::is_end_stream`].
     pub fn is_end_stream(&self) -> bool {
-        true
+        self.done
     }
 
     /// As [`http_body::Body::size_hint`].
     pub fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        match self.left {
+            _ if self.done => SizeHint::with_exact(0),
+            Some(left) => SizeHint::with_exact(left),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for SharedReader {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Shared")
+            .field("total", &state.total)
+            .field("held", &state.held)
+            .field("kept", &state.budget.is_some())
+            .field("readers", &state.seats.iter().flatten().count())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::http::Body;
+
+    const SMALL: Limits = Limits { keep: 8, window: 4, patience: Duration::from_secs(10) };
+
+    /// Grants up to a number of bytes, and tells when it is given back.
+    struct Purse(Arc<AtomicU64>, u64);
+
+    impl Budget for Purse {
+        fn charge(&mut self, bytes: u64) -> bool {
+            let granted = self.0.load(Ordering::Relaxed) + bytes <= self.1;
+            if granted {
+                self.0.fetch_add(bytes, Ordering::Relaxed);
+            }
+            granted
+        }
+    }
+
+    impl Drop for Purse {
+        fn drop(&mut self) {
+            self.0.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn writer(limits: Limits, length: Option<u64>) -> SharedWriter {
+        SharedWriter::new(limits, length, Box::new(Unmetered))
+    }
+
+    async fn frame(reader: &mut SharedReader) -> Option<Result<Frame<Bytes>, Error>> {
+        std::future::poll_fn(|cx| reader.poll_frame(cx)).await
+    }
+
+    async fn data(reader: &mut SharedReader) -> Bytes {
+        frame(reader).await.unwrap().unwrap().into_data().unwrap()
+    }
+
+    #[tokio::test]
+    async fn readers_read_at_their_own_pace_and_join_late() {
+        let mut writer = writer(SMALL, None);
+        let body = writer.body();
+        let (mut eager, mut lazy) = (body.reader().unwrap(), body.reader().unwrap());
+        assert!(writer.push("abc".into()));
+        assert_eq!(data(&mut eager).await, "abc");
+        let waiting = tokio::spawn(async move { (data(&mut eager).await, eager) });
+        tokio::task::yield_now().await;
+        writer.ready().await; // kept: nobody waits for the lazy one
+        assert!(writer.push("def".into()));
+        let (second, mut eager) = waiting.await.unwrap();
+        assert_eq!(second, "def");
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", "1".parse().unwrap());
+        writer.finish(Some("g".into()), Some(trailers));
+        assert_eq!(data(&mut eager).await, "g");
+        assert_eq!(frame(&mut eager).await.unwrap().unwrap().into_trailers().unwrap()["x-sum"], "1");
+        assert!(frame(&mut eager).await.is_none());
+        assert_eq!(data(&mut lazy).await, "abc");
+        let late = Body::shared(body.reader().unwrap()).collect().await.unwrap();
+        assert_eq!(late.trailers().unwrap()["x-sum"], "1");
+        assert_eq!(late.to_bytes(), "abcdefg");
+    }
+
+    #[tokio::test]
+    async fn the_last_chunk_ends_the_stream() {
+        for length in [None, Some(3)] {
+            let mut writer = writer(SMALL, length);
+            let mut reader = writer.body().reader().unwrap();
+            assert_eq!(reader.size_hint().exact(), length);
+            writer.push("ab".into());
+            writer.finish(Some("c".into()), None);
+            assert_eq!(data(&mut reader).await, "ab");
+            assert!(!reader.is_end_stream());
+            assert_eq!(data(&mut reader).await, "c");
+            // hyper does not poll a body again that says it is over.
+            assert!(reader.is_end_stream());
+            assert_eq!(reader.size_hint().exact(), Some(0));
+        }
+    }
+
+    #[tokio::test]
+    async fn parts_of_every_place_and_size() {
+        let mut writer = writer(SMALL, Some(6));
+        let body = writer.body();
+        for chunk in ["ab", "", "cde"] {
+            writer.push(chunk.into());
+        }
+        writer.finish(Some("f".into()), None);
+        for start in 0..6usize {
+            for end in start..=6 {
+                let part = body.reader_of(start as u64, (end - start) as u64).unwrap();
+                let part = Body::shared(part).collect().await.unwrap().to_bytes();
+                assert_eq!(part, "abcdef".as_bytes()[start..end], "{start}..{end}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_and_a_lost_writer_reach_every_reader() {
+        for lost in [false, true] {
+            let mut writer = writer(SMALL, None);
+            let body = writer.body();
+            let mut readers = [body.reader().unwrap(), body.reader().unwrap()];
+            writer.push("ab".into());
+            if lost { drop(writer) } else { writer.fail(UpstreamError::sent(UpstreamErrorKind::Reset).into()) }
+            let word = if lost { "response_incomplete" } else { "upstream_reset" };
+            for reader in &mut readers {
+                assert_eq!(data(reader).await, "ab");
+                assert_eq!(frame(reader).await.unwrap().unwrap_err().as_str(), word);
+                assert!(frame(reader).await.is_none());
+            }
+            assert!(body.reader().is_none(), "nobody joins a failed body");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_too_large_is_streamed_within_a_window() {
+        let mut writer = writer(SMALL, None);
+        let body = writer.body();
+        let (mut fast, mut slow) = (body.reader().unwrap(), body.reader().unwrap());
+        assert!(writer.push("12345678".into()));
+        assert!(!writer.push("9".into()), "beyond `keep`");
+        assert!(writer.chunks().is_none());
+        let late = body.reader().expect("nothing is freed yet");
+        drop(late);
+        assert_eq!((data(&mut fast).await, data(&mut fast).await), ("12345678".into(), "9".into()));
+        // The slow one stands at the first chunk, and holds the writer back.
+        let blocked = tokio::time::timeout(Duration::from_secs(1), writer.ready()).await;
+        assert!(blocked.is_err());
+        assert_eq!(data(&mut slow).await, "12345678");
+        writer.ready().await;
+        assert!(body.reader().is_none(), "the first bytes are gone");
+        writer.push("abcd".into());
+        writer.finish(None, None);
+        assert_eq!(Body::shared(fast).collect().await.unwrap().to_bytes(), "abcd");
+        assert_eq!(Body::shared(slow).collect().await.unwrap().to_bytes(), "9abcd");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_too_slow_for_the_others_is_cut_and_one_alone_is_not() {
+        for alone in [false, true] {
+            let mut writer = writer(SMALL, None);
+            let body = writer.body();
+            let mut slow = body.reader().unwrap();
+            let mut fast = (!alone).then(|| body.reader().unwrap());
+            writer.push("123456789".into());
+            if let Some(fast) = &mut fast {
+                data(fast).await;
+            }
+            let ready = tokio::time::timeout(Duration::from_secs(3600), writer.ready()).await;
+            assert_eq!(ready.is_err(), alone);
+            if alone {
+                assert_eq!(data(&mut slow).await, "123456789");
+                writer.ready().await;
+            } else {
+                assert_eq!(frame(&mut slow).await.unwrap().unwrap_err().as_str(), "response_body_timeout");
+                writer.finish(Some("!".into()), None);
+                assert_eq!(data(fast.as_mut().unwrap()).await, "!");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_budget_is_given_back() {
+        let used = Arc::new(AtomicU64::new(0));
+        let mut writer = SharedWriter::new(SMALL, None, Box::new(Purse(used.clone(), 5)));
+        let reader = writer.body().reader().unwrap();
+        assert!(writer.push("abc".into()));
+        assert_eq!(used.load(Ordering::Relaxed), 3);
+        assert!(!writer.push("def".into()), "beyond the budget");
+        assert_eq!(used.load(Ordering::Relaxed), 0, "what is streamed is not charged");
+        writer.finish(None, None);
+        assert_eq!(Body::shared(reader).collect().await.unwrap().to_bytes(), "abcdef");
+
+        let mut writer = SharedWriter::new(SMALL, None, Box::new(Purse(used.clone(), 5)));
+        let body = writer.body();
+        writer.push("abc".into());
+        writer.finish(None, None);
+        let reader = body.reader().unwrap();
+        drop(body);
+        assert_eq!(used.load(Ordering::Relaxed), 3, "a reader still needs it");
+        drop(reader);
+        assert_eq!(used.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_leaves_makes_room() {
+        let mut writer = writer(SMALL, None);
+        let (mut fast, slow) = (writer.body().reader().unwrap(), writer.body().reader().unwrap());
+        writer.push("123456789".into());
+        data(&mut fast).await;
+        let waiting = tokio::spawn(async move {
+            writer.ready().await;
+            writer
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(slow);
+        waiting.await.unwrap().finish(None, None);
+        assert!(frame(&mut fast).await.is_none());
     }
 }
