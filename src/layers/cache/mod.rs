@@ -1,16 +1,51 @@
-//! To come.
+//! The cache: answers from the store what it can (RFC 9111), asks the origin once for what many want.
+//!
+//! In reading order: [`layer`] decides what can be decided at once; [`fetch`] asks the origin, with
+//! [`flight`]s that many requests share and the [`fill`] task that carries one out; [`store`] holds every
+//! [`entry`]. What the RFCs say is in pure files: [`key`], [`vary`], [`storable`], [`freshness`],
+//! [`validate`], [`range`], and [`status`] for what the client is told.
+//!
+//! The choices that the RFCs leave to a cache stand at the top of the file that makes them. In short: nothing
+//! is stored that nobody asked to be stored; what was made for one user, or might be, is left alone; where a
+//! field cannot be read, or is there twice, a response is taken for stale rather than fresh; and an
+//! operator's lifetimes never overrule `no-store`, `private`, `Authorization` and `Vary: *`.
+//!
+//! What may surprise:
+//!
+//! - A fill is a GET without conditions and range, whatever its client asked for: the whole is stored, and
+//!   each client gets its part of it.
+//! - The last chunk of a body reaches the clients after the entry is in the store, so that who has read an
+//!   answer to its end finds it stored.
+//! - A key whose answers turn out not to be shareable is remembered for ten seconds, in which nobody waits
+//!   for anybody; requests with `Authorization` are remembered apart.
+//! - A client that leaves does not end a fill that others read, that is half done, or that is nearly done.
 
 pub mod config;
+pub mod core;
 pub mod dates;
 pub mod directives;
+pub mod entry;
+pub mod fetch;
+pub mod fill;
+pub mod flight;
 pub mod freshness;
+pub mod head;
 pub mod key;
+pub mod layer;
+pub mod meter;
 pub mod plan;
 pub mod range;
+pub mod serve;
 pub mod status;
 pub mod storable;
+pub mod store;
 pub mod validate;
 pub mod vary;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod tests;
+
+pub use layer::Cache;
+pub use store::Store;

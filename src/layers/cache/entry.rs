@@ -1,0 +1,211 @@
+//! A stored response: complete, immutable, shared by everybody it answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+
+use crate::clock::Wall;
+use crate::http::{Body, Chunks, Response, fields};
+
+use super::freshness::Lifetime;
+use super::head::{self, Fields};
+use super::range::Part;
+use super::validate::Validators;
+use super::vary::Variant;
+
+/// Bodies up to this size are stored in one piece, larger ones in pieces of it.
+const PIECE: usize = 256 * 1024;
+
+/// After how many bytes packing a large body lets other tasks run.
+const BREATH: usize = 1024 * 1024;
+
+/// What an entry takes beside key, fields, variant and body: its own struct and the store's bookkeeping.
+const OVERHEAD: usize = 512;
+
+/// A stored response.
+#[derive(Debug)]
+pub struct Entry {
+    id: u64,
+    status: StatusCode,
+    lifetime: Lifetime,
+    validators: Validators,
+    variant: Variant,
+    fields: Fields,
+    plain: bool,
+    body: StoredBody,
+}
+
+/// The bytes of a stored body, of exactly their size: a slice would pin the connection's read buffer.
+#[derive(Clone, Debug)]
+pub enum StoredBody {
+    /// In one piece.
+    Whole(Bytes),
+    /// In several, and their length in all.
+    Pieces(Arc<[Bytes]>, u64),
+}
+
+impl StoredBody {
+    /// Copies the chunks of a complete body.
+    pub async fn pack(chunks: &[Bytes]) -> Self {
+        let length: usize = chunks.iter().map(Bytes::len).sum();
+        if length <= PIECE {
+            let mut whole = Vec::with_capacity(length);
+            for chunk in chunks {
+                whole.extend_from_slice(chunk);
+            }
+            return Self::Whole(whole.into());
+        }
+        let mut pieces = Vec::with_capacity(length.div_ceil(PIECE));
+        let mut piece = Vec::with_capacity(PIECE);
+        let (mut left, mut breath) = (length, 0);
+        for chunk in chunks {
+            let mut rest = chunk.as_ref();
+            while !rest.is_empty() {
+                let take = rest.len().min(PIECE - piece.len());
+                let (now, later) = rest.split_at(take);
+                piece.extend_from_slice(now);
+                rest = later;
+                left -= take;
+                breath += take;
+                if piece.len() == PIECE || left == 0 {
+                    let full = std::mem::replace(&mut piece, Vec::with_capacity(left.min(PIECE)));
+                    pieces.push(full.into());
+                }
+            }
+            if breath >= BREATH {
+                breath = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        Self::Pieces(pieces.into(), length as u64)
+    }
+
+    /// How many bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Whole(bytes) => bytes.len() as u64,
+            Self::Pieces(_, length) => *length,
+        }
+    }
+}
+
+impl Entry {
+    /// An entry of a complete response. `headers` are those the origin sent, `received` when they came.
+    pub fn new(
+        status: StatusCode,
+        headers: &HeaderMap,
+        lifetime: Lifetime,
+        variant: Variant,
+        received: Wall,
+        body: StoredBody,
+    ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let fields = Fields::pack(headers);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            status,
+            lifetime,
+            // Of the packed fields: of the origin's, they would pin the buffer those were read into.
+            validators: Validators::of(status, &fields.unpack(0), received),
+            variant,
+            plain: !headers.contains_key(&fields::CACHE_STATUS),
+            fields,
+            body,
+        }
+    }
+
+    /// Its number, unique in the process.
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The status.
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// How long it is good for.
+    pub const fn lifetime(&self) -> &Lifetime {
+        &self.lifetime
+    }
+
+    /// What identifies the representation.
+    pub const fn validators(&self) -> &Validators {
+        &self.validators
+    }
+
+    /// Which requests it answers, of those with its key.
+    pub const fn variant(&self) -> &Variant {
+        &self.variant
+    }
+
+    /// The body's bytes, to build another entry with.
+    pub fn stored_body(&self) -> StoredBody {
+        self.body.clone()
+    }
+
+    /// The body's length.
+    pub fn length(&self) -> u64 {
+        self.body.length()
+    }
+
+    /// Whether no cache before us left a `Cache-Status` in it.
+    pub(super) const fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    pub(super) fn weight_of_fields(&self) -> usize {
+        self.fields.weight()
+    }
+
+    /// The stored fields and `Content-Length`, with room for `spare` more.
+    pub fn headers(&self, spare: usize) -> HeaderMap {
+        let mut headers = self.fields.unpack(spare + 1);
+        // RFC 9110 §8.6: never in a 204.
+        if self.status != StatusCode::NO_CONTENT {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.length()));
+        }
+        headers
+    }
+
+    /// The body, or none for a HEAD.
+    pub fn body(&self, method: &Method) -> Body {
+        if *method == Method::HEAD {
+            return Body::empty();
+        }
+        match &self.body {
+            StoredBody::Whole(bytes) => Body::full(bytes.clone()),
+            StoredBody::Pieces(pieces, length) => Body::chunks(Chunks::new(Arc::clone(pieces), 0, *length)),
+        }
+    }
+
+    /// A part of the body.
+    pub fn part(&self, part: Part) -> Body {
+        match &self.body {
+            StoredBody::Whole(bytes) => {
+                let start = usize::try_from(part.start).unwrap_or(usize::MAX).min(bytes.len());
+                let length = usize::try_from(part.length).unwrap_or(usize::MAX).min(bytes.len() - start);
+                Body::full(bytes.slice(start..start + length))
+            }
+            StoredBody::Pieces(pieces, _) => {
+                Body::chunks(Chunks::new(Arc::clone(pieces), part.start, part.length))
+            }
+        }
+    }
+
+    /// The whole of it as the answer to a request without conditions, while it is fresh: the way of most hits.
+    pub fn fresh_hit(&self, method: &Method, now: Wall) -> Response {
+        let (age, ttl) = (self.lifetime.age(now).as_secs(), self.lifetime.ttl(now));
+        let headers = head::of_fresh_hit(self, age, ttl);
+        Response { status: self.status, headers, body: self.body(method), upgrade: None }
+    }
+
+    /// How many bytes it takes, for weighing.
+    pub fn weight(&self) -> usize {
+        let body = usize::try_from(self.length()).unwrap_or(usize::MAX);
+        (self.fields.weight() + self.variant.weight() + OVERHEAD).saturating_add(body)
+    }
+}

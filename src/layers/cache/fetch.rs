@@ -1,0 +1,450 @@
+//! Asking the origin: as the leader of a flight, as its follower, or alone.
+//!
+//! ```text
+//!            ┌ lead ── fill ──┬ shared ──── its body, while it arrives ──┐
+//! fetch ─────┤                ├ confirmed ─ the entry, refreshed         ├─ answer
+//!            ├ follow ────────┼ apart ───── (follower) alone             │
+//!            └ full ── alone  └ failed ──── stale, or one more flight ───┘
+//! ```
+//!
+//! A follower whose flight failed tries once more, and then again one leads and the others follow; only a response
+//! that cannot be shared sends them off alone, all at once. So a broken origin meets one request a key at a time, and
+//! a private resource costs its readers one wait and then, for some seconds, none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode, header};
+use tokio::sync::oneshot;
+
+use crate::clock::{self, Instant, Wall};
+use crate::error::{Error, InternalError, Refusal};
+use crate::http::{Request, Response, Trail};
+use crate::layers::Inner;
+
+use super::core::{Core, Verdict};
+use super::directives::{RequestDirectives, ResponseDirectives};
+use super::entry::Entry;
+use super::fill::{self, Led, Order};
+use super::flight::{Apart, Flight, Interest, Join, Landing, Lead, flight_key};
+use super::freshness::{self, Revalidate, Timing};
+use super::layer::Cache;
+use super::serve;
+use super::status::{Forward, Forwarded, HitKind, Outcome};
+use super::storable;
+use super::validate::{self, HeadEffect};
+use super::vary::Variant;
+
+/// How many flights a request takes part in before it goes alone.
+const ROUNDS: u32 = 3;
+
+/// How long a follower without a deadline waits for a flight to land; with one it waits half of what is left.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// A request that the store cannot answer.
+#[derive(Debug)]
+pub struct Fetch {
+    key: Box<[u8]>,
+    asked: RequestDirectives,
+    forward: Forward,
+    stale: Option<Stale>,
+    /// The variant it asks for, where the key's `Vary` is known.
+    selector: Option<Variant>,
+}
+
+/// A stale entry, and what it may be used for.
+#[derive(Debug)]
+pub struct Stale {
+    /// The entry.
+    pub entry: Arc<Entry>,
+    /// What it may be used for.
+    pub rights: Revalidate,
+}
+
+impl Fetch {
+    /// Nothing is stored that fits.
+    pub fn of_miss(key: &[u8], asked: RequestDirectives, forward: Forward, selector: Option<Variant>) -> Self {
+        Self { key: key.into(), asked, forward, stale: None, selector }
+    }
+
+    /// What is stored has to be validated first.
+    pub fn of_stale(key: &[u8], asked: RequestDirectives, forward: Forward, stale: Stale) -> Self {
+        let selector = Some(stale.entry.variant().clone());
+        Self { key: key.into(), asked, forward, stale: Some(stale), selector }
+    }
+
+    /// What is stored was served, and is to be replaced.
+    pub fn in_background(key: &[u8], entry: Arc<Entry>) -> Self {
+        let rights = Revalidate { requested: false, on_error: true, on_overload: true };
+        Self::of_stale(key, RequestDirectives::default(), Forward::Stale, Stale { entry, rights })
+    }
+
+    fn stale_on_error(&self) -> Option<&Arc<Entry>> {
+        self.stale.as_ref().filter(|stale| stale.rights.on_error).map(|stale| &stale.entry)
+    }
+
+    fn stale_on_overload(&self) -> Option<&Arc<Entry>> {
+        self.stale.as_ref().filter(|stale| stale.rights.on_overload).map(|stale| &stale.entry)
+    }
+}
+
+/// One round of a fetch.
+enum Round {
+    Done(Result<Response, Error>),
+    /// Another flight, if any round is left.
+    Again,
+    Alone(&'static str),
+}
+
+impl<S: Inner> Cache<S> {
+    /// Asks the origin.
+    pub(super) async fn fetch(
+        &self,
+        core: &Arc<Core>,
+        request: Request,
+        mut fetch: Fetch,
+    ) -> Result<Response, Error> {
+        if request.method == Method::HEAD {
+            return self.head(core, request, fetch).await;
+        }
+        let authorized = request.headers.contains_key(header::AUTHORIZATION);
+        let listed_key = flight_key(&fetch.key, authorized);
+        let passes = authorized
+            && core.store.get(&listed_key).await.is_some_and(|slot| slot.passes(request.received.wall));
+        if fetch.asked.no_store || passes {
+            let detail = if passes { "known-not-stored" } else { storable::NotStored::RequestNoStore.as_str() };
+            return self.alone_or_stale(core, request, &fetch, detail).await;
+        }
+        // A client that wants the origin's own word gets a flight that began after it asked (RFC 9111 §5.2.1.4).
+        let solo = !core.plan.collapse || fetch.asked.no_cache;
+        let mut failures = 0;
+        for _ in 0..ROUNDS {
+            let join = if solo {
+                Join::Lead(Flight::solo())
+            } else {
+                core.store.flights().join(&listed_key, &request.headers, fetch.selector.clone())
+            };
+            let round = match join {
+                Join::Lead(interest) => self.lead(core, &request, &fetch, &listed_key, interest).await,
+                Join::Follow(interest) => {
+                    self.follow(core, &request, &mut fetch, interest, &mut failures).await
+                }
+                Join::Full => Round::Alone("too-many-flights"),
+            };
+            match round {
+                Round::Done(result) => return result,
+                Round::Again => {}
+                Round::Alone(detail) => return self.alone_or_stale(core, request, &fetch, detail).await,
+            }
+        }
+        self.alone_or_stale(core, request, &fetch, "too-many-rounds").await
+    }
+
+    /// Refreshes an entry in the background, unless that is under way.
+    pub(super) fn refresh(&self, core: &Arc<Core>, request: &Request, fetch: Fetch) {
+        let authorized = request.headers.contains_key(header::AUTHORIZATION);
+        let listed_key = flight_key(&fetch.key, authorized);
+        let join = core.store.flights().join(&listed_key, &request.headers, fetch.selector.clone());
+        if let Join::Lead(interest) = join {
+            let mut copy = fill::plain_copy(request, Trail::off());
+            copy.deadline = None;
+            self.launch(core, copy, &fetch, listed_key, &interest, None);
+        }
+    }
+
+    fn launch(
+        &self,
+        core: &Arc<Core>,
+        request: Request,
+        fetch: &Fetch,
+        flight_key: Box<[u8]>,
+        interest: &Interest,
+        leader: Option<oneshot::Sender<Led>>,
+    ) {
+        let order = Order {
+            flight: Arc::clone(interest.flight()),
+            flight_key,
+            key: fetch.key.clone(),
+            request,
+            directives: fetch.asked,
+            stale: fetch.stale.as_ref().map(|stale| Arc::clone(&stale.entry)),
+            stale_on_error: fetch.stale_on_error().is_some(),
+            leader,
+        };
+        fill::launch(Arc::clone(&self.inner), Arc::clone(core), order);
+    }
+
+    /// Leads a flight: the fill does it, in a task of its own; we wait like the others.
+    async fn lead(
+        &self,
+        core: &Arc<Core>,
+        request: &Request,
+        fetch: &Fetch,
+        listed_key: &[u8],
+        interest: Interest,
+    ) -> Round {
+        let (sender, receiver) = oneshot::channel();
+        let copy = fill::plain_copy(request, request.trail.clone());
+        self.launch(core, copy, fetch, listed_key.into(), &interest, Some(sender));
+        match receiver.await {
+            Ok(Led::Shared(lead, withheld)) => {
+                let Some(mut response) = core.shared(request, fetch, &lead, interest, false) else {
+                    return Round::Alone("first-bytes-gone");
+                };
+                for (name, value) in withheld {
+                    response.headers.append(name, value);
+                }
+                Round::Done(Ok(response))
+            }
+            Ok(Led::Own(_, Apart { trouble: true, .. })) if fetch.stale_on_error().is_some() => {
+                Round::Done(core.stand_in(request, fetch.stale_on_error(), HitKind::StaleIfError))
+            }
+            Ok(Led::Own(response, Apart { reason, .. })) => {
+                let forwarded = Forwarded { detail: Some(reason), ..Forwarded::new(fetch.forward) };
+                Round::Done(core.forwarded(&request.trail, forwarded, Ok(response)))
+            }
+            Ok(Led::Landed(Landing::Confirmed(entry))) => {
+                Round::Done(Ok(core.confirmed(request, fetch, &entry, false)))
+            }
+            Ok(Led::Landed(Landing::Failed(error))) => Round::Done(core.fall_back(request, fetch, error)),
+            Ok(Led::Landed(Landing::Shared(_) | Landing::Apart(_))) => {
+                Round::Done(Err(InternalError::Bug("a leader got what is for followers").into()))
+            }
+            Err(_) => Round::Done(core.fall_back(request, fetch, InternalError::Panicked.into())),
+        }
+    }
+
+    /// Follows a flight.
+    async fn follow(
+        &self,
+        core: &Arc<Core>,
+        request: &Request,
+        fetch: &mut Fetch,
+        interest: Interest,
+        failures: &mut u32,
+    ) -> Round {
+        let landed = tokio::time::timeout_at(patience(request), interest.flight().landed()).await;
+        match landed {
+            Err(_) => Round::Alone("waited-too-long"),
+            Ok(Landing::Shared(lead)) => {
+                if !lead.variant.matches(&request.headers) {
+                    // Another variant: those who want the same one may still follow one another.
+                    fetch.selector = core.variant(&lead.headers, &request.headers);
+                    return if fetch.selector.is_some() { Round::Again } else { Round::Alone("vary") };
+                }
+                match core.shared(request, fetch, &lead, interest, true) {
+                    Some(response) => Round::Done(Ok(response)),
+                    None => Round::Alone("first-bytes-gone"),
+                }
+            }
+            Ok(Landing::Confirmed(entry)) if entry.variant().matches(&request.headers) => {
+                Round::Done(Ok(core.confirmed(request, fetch, &entry, true)))
+            }
+            Ok(Landing::Confirmed(_)) => Round::Alone("vary"),
+            Ok(Landing::Apart(Apart { trouble: true, .. })) if fetch.stale_on_error().is_some() => {
+                Round::Done(core.stand_in(request, fetch.stale_on_error(), HitKind::StaleIfError))
+            }
+            Ok(Landing::Apart(Apart { reason, .. })) => Round::Alone(reason),
+            Ok(Landing::Failed(error)) => {
+                *failures += 1;
+                if *failures > 1 || core.has_stand_in(fetch, &error) {
+                    return Round::Done(core.fall_back(request, fetch, error));
+                }
+                Round::Again
+            }
+        }
+    }
+
+    /// Sends a request on without anybody else's answer or for anybody else.
+    pub(super) async fn alone(
+        &self,
+        core: &Core,
+        request: Request,
+        forwarded: Forwarded,
+    ) -> Result<Response, Error> {
+        let trail = request.trail.clone();
+        let result = self.inner.send(request).await;
+        core.forwarded(&trail, forwarded, result)
+    }
+
+    /// The same; a stale entry stands in where it may.
+    async fn alone_or_stale(
+        &self,
+        core: &Core,
+        request: Request,
+        fetch: &Fetch,
+        detail: &'static str,
+    ) -> Result<Response, Error> {
+        let own = core.keep(&request);
+        let result = self.inner.send(request).await;
+        match result {
+            Ok(response) if freshness::is_error(response.status) && fetch.stale_on_error().is_some() => {
+                core.stand_in(&own, fetch.stale_on_error(), HitKind::StaleIfError)
+            }
+            Err(error) => core.fall_back(&own, fetch, error),
+            Ok(response) => {
+                let forwarded = Forwarded { detail: Some(detail), ..Forwarded::new(fetch.forward) };
+                core.forwarded(&own.trail, forwarded, Ok(response))
+            }
+        }
+    }
+
+    /// A HEAD that the entry cannot answer: it goes alone, and what it brings freshens the entry or makes it
+    /// invalid (RFC 9111 §4.3.5).
+    async fn head(&self, core: &Arc<Core>, request: Request, fetch: Fetch) -> Result<Response, Error> {
+        let own = core.keep(&request);
+        let sent = clock::now();
+        let response = match self.inner.send(request).await {
+            Ok(response) if freshness::is_error(response.status) && fetch.stale_on_error().is_some() => {
+                return core.stand_in(&own, fetch.stale_on_error(), HitKind::StaleIfError);
+            }
+            Ok(response) => response,
+            Err(error) => return core.fall_back(&own, &fetch, error),
+        };
+        if let Some(Stale { entry, .. }) = &fetch.stale
+            && !fetch.asked.no_store
+        {
+            let timing = Timing { requested: sent.wall, received: clock::now().wall };
+            core.head_came(&own, &fetch, entry, (response.status, &response.headers), timing).await;
+        }
+        let forwarded = Forwarded { detail: Some("head"), ..Forwarded::new(fetch.forward) };
+        core.forwarded(&own.trail, forwarded, Ok(response))
+    }
+
+    /// A request that may change things: what is stored of its target goes when it succeeds (RFC 9111 §4.4).
+    pub(super) async fn unsafe_request(
+        &self,
+        core: &Core,
+        request: Request,
+        forwarded: Forwarded,
+    ) -> Result<Response, Error> {
+        let (method, target) = (request.method.clone(), request.target.clone());
+        let (headers, trail) = (request.headers.clone(), request.trail.clone());
+        let result = self.inner.send(request).await;
+        if let Ok(response) = &result {
+            for target in validate::invalidated(&method, &target, response.status, &response.headers) {
+                let mut key = Vec::new();
+                core.plan.key.write(&mut key, core.namespace, &target, &headers);
+                core.store.invalidate(&key).await;
+            }
+        }
+        core.forwarded(&trail, forwarded, result)
+    }
+}
+
+/// Now, and never before the request came, whatever the wall clock does.
+fn now_for(request: &Request) -> Wall {
+    clock::now().wall.max(request.received.wall)
+}
+
+/// How long a follower waits: long enough to be worth it, and short enough to go alone then.
+fn patience(request: &Request) -> Instant {
+    let now = clock::now().instant;
+    match request.deadline {
+        Some(deadline) => now + deadline.saturating_duration_since(now) / 2,
+        None => now + WAIT,
+    }
+}
+
+impl Core {
+    /// What is needed of a request to answer it after it was sent.
+    fn keep(&self, request: &Request) -> Request {
+        let mut kept = fill::plain_copy(request, request.trail.clone());
+        kept.method = request.method.clone();
+        kept.headers = request.headers.clone();
+        kept
+    }
+
+    /// The answer of a response that is on its way.
+    fn shared(
+        &self,
+        request: &Request,
+        fetch: &Fetch,
+        lead: &Lead,
+        interest: Interest,
+        collapsed: bool,
+    ) -> Option<Response> {
+        let now = now_for(request);
+        let mut response = serve::lead(request, lead, interest, now)?;
+        let forwarded = Forwarded {
+            status: Some(lead.status),
+            ttl: lead.stored.then(|| lead.lifetime.ttl(now)),
+            stored: lead.stored,
+            collapsed,
+            ..Forwarded::new(fetch.forward)
+        };
+        self.meter.mark(&request.trail, &Outcome::Forwarded(forwarded), &mut response);
+        Some(response)
+    }
+
+    /// The answer of an entry that the origin confirmed.
+    fn confirmed(&self, request: &Request, fetch: &Fetch, entry: &Entry, collapsed: bool) -> Response {
+        let now = now_for(request);
+        let forwarded = Forwarded {
+            status: Some(StatusCode::NOT_MODIFIED),
+            ttl: Some(entry.lifetime().ttl(now)),
+            stored: true,
+            collapsed,
+            ..Forwarded::new(fetch.forward)
+        };
+        self.answer(request, entry, &Outcome::Forwarded(forwarded), now)
+    }
+
+    /// The answer of a stale entry in place of one that did not come.
+    fn stand_in(&self, request: &Request, entry: Option<&Arc<Entry>>, kind: HitKind) -> Result<Response, Error> {
+        let entry = entry.ok_or(InternalError::Bug("no entry to stand in"))?;
+        Ok(self.hit(request, entry, kind, now_for(request)))
+    }
+
+    fn has_stand_in(&self, fetch: &Fetch, error: &Error) -> bool {
+        stand_in_for(fetch, error).is_some()
+    }
+
+    /// A stale entry where it may stand in for this error, else the error.
+    fn fall_back(&self, request: &Request, fetch: &Fetch, error: Error) -> Result<Response, Error> {
+        match stand_in_for(fetch, &error) {
+            Some((entry, kind)) => self.stand_in(request, Some(entry), kind),
+            None => self.forwarded(&request.trail, Forwarded::new(fetch.forward), Err(error)),
+        }
+    }
+
+    async fn head_came(
+        &self,
+        request: &Request,
+        fetch: &Fetch,
+        entry: &Arc<Entry>,
+        (status, update): (StatusCode, &HeaderMap),
+        timing: Timing,
+    ) {
+        let stored = entry.headers(0);
+        match validate::head_effect(&stored, entry.length(), status, update) {
+            HeadEffect::None => {}
+            HeadEffect::Invalidate => self.store.remove_entry(&fetch.key, entry.id()).await,
+            HeadEffect::Update => {
+                let mut headers = validate::merge(&stored, update, timing.received);
+                let directives = ResponseDirectives::of(&headers);
+                let get = fill::plain_copy(request, Trail::off());
+                let judged =
+                    self.judge(&get, &fetch.asked, entry.status(), &headers, &directives, timing);
+                let Ok(Verdict { lifetime, variant }) = judged else {
+                    return self.store.remove_entry(&fetch.key, entry.id()).await;
+                };
+                storable::prepare(&mut headers, &directives, timing.received);
+                let body = entry.stored_body();
+                let fresh = Entry::new(entry.status(), &headers, lifetime, variant, timing.received, body);
+                self.store.put(&fetch.key, Arc::new(fresh), self.plan.max_variants).await;
+            }
+        }
+    }
+}
+
+/// What may stand in for this error, if anything.
+fn stand_in_for<'a>(fetch: &'a Fetch, error: &Error) -> Option<(&'a Arc<Entry>, HitKind)> {
+    match error {
+        Error::Upstream(_) => Some((fetch.stale_on_error()?, HitKind::StaleIfError)),
+        Error::Refused(Refusal::QueueFull { .. } | Refusal::QueueTimeout { .. }) => {
+            Some((fetch.stale_on_overload()?, HitKind::StaleOnOverload))
+        }
+        Error::Client(_) | Error::Refused(_) | Error::Internal(_) => None,
+    }
+}

@@ -1,0 +1,426 @@
+//! A fill: the task that asks the origin for a flight, shares what comes, and stores it.
+//!
+//! It is a task of its own, so that a client that leaves takes nothing from the others. When all have left it
+//! ends at once, and the request to the origin with it, except where finishing is the better bargain
+//! ([`worth_finishing`]).
+//!
+//! Nothing partial is ever stored: the store sees a body that ended as its framing said, or nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use tokio::sync::oneshot;
+
+use crate::clock::{self, Now};
+use crate::error::{Error, InternalError, UpstreamError, UpstreamErrorKind};
+use crate::http::shared::{Limits, SharedWriter};
+use crate::http::{Attempt, Body, Request, RequestBody, Response, Trail};
+use crate::layers::Inner;
+use crate::metrics::GaugeHold;
+
+use super::core::{Core, Verdict};
+use super::directives::{RequestDirectives, ResponseDirectives};
+use super::entry::{Entry, StoredBody};
+use super::flight::{Apart, Flight, Landing, Lead};
+use super::freshness::{self, Timing};
+use super::storable::{self, NotStored};
+use super::validate::{self, Validators};
+
+/// How far, in bytes, the readers of a response too large to store may be apart.
+const WINDOW: u64 = 256 * 1024;
+
+/// How long in all the slowest of them may keep the others waiting.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A fill nobody reads any more is finished if no more than this is missing, in bytes.
+const NEARLY_DONE: u64 = 256 * 1024;
+
+/// How long a key is remembered whose answers cannot be shared.
+const PASS_TIME: Duration = Duration::from_secs(10);
+
+/// What a fill is told.
+pub struct Order {
+    /// The flight it is for.
+    pub flight: Arc<Flight>,
+    /// The key the flight is listed under.
+    pub flight_key: Box<[u8]>,
+    /// The key to store under.
+    pub key: Box<[u8]>,
+    /// The request, free of the client's conditions.
+    pub request: Request,
+    /// The client's directives.
+    pub directives: RequestDirectives,
+    /// What is to be revalidated.
+    pub stale: Option<Arc<Entry>>,
+    /// Whether a stale entry may stand in for an answer of an origin in trouble.
+    pub stale_on_error: bool,
+    /// Who waits for it; nobody where it refreshes an entry in the background.
+    pub leader: Option<oneshot::Sender<Led>>,
+}
+
+/// What a leader gets.
+pub enum Led {
+    /// What the followers get.
+    Landed(Landing),
+    /// A response that is shared, and the fields of it that only the leader may see (`no-cache="set-cookie"`).
+    Shared(Arc<Lead>, Box<[(HeaderName, HeaderValue)]>),
+    /// A response for it alone.
+    Own(Response, Apart),
+}
+
+/// A copy of a request for a fill: a GET without body, conditions and range (RFC 9111 §4).
+pub fn plain_copy(request: &Request, trail: Trail) -> Request {
+    let mut headers = request.headers.clone();
+    validate::strip_conditions(&mut headers);
+    Request {
+        method: Method::GET,
+        target: request.target.clone(),
+        version: request.version,
+        headers,
+        body: RequestBody::Empty,
+        received: request.received,
+        deadline: request.deadline,
+        peer: Arc::clone(&request.peer),
+        client: request.client,
+        id: request.id.clone(),
+        params: request.params.clone(),
+        upgrade: None,
+        trail,
+        attempt: Attempt::default(),
+    }
+}
+
+/// Whether a fill that nobody reads is finished: it is for the store alone (`background`), at least half of its known
+/// length is here, or little of it is missing.
+fn worth_finishing(background: bool, length: Option<u64>, here: u64) -> bool {
+    background || length.is_some_and(|length| here >= length / 2 || length - here <= NEARLY_DONE)
+}
+
+/// Takes off in a task of its own.
+pub fn launch<S: Inner>(inner: Arc<S>, core: Arc<Core>, order: Order) {
+    let counted = core.meter.fill();
+    let fill = Fill {
+        listing: Listing { core: Arc::clone(&core), flight: order.flight, key: order.flight_key },
+        core,
+        key: order.key,
+        request: order.request,
+        directives: order.directives,
+        stale: order.stale,
+        stale_on_error: order.stale_on_error,
+        background: order.leader.is_none(),
+        leader: order.leader,
+        _counted: counted,
+    };
+    tokio::spawn(fill.run(inner));
+}
+
+/// A flight on the list. However the fill ends, it leaves the list and no follower waits for ever.
+struct Listing {
+    core: Arc<Core>,
+    flight: Arc<Flight>,
+    key: Box<[u8]>,
+}
+
+impl Listing {
+    fn leave(&self) {
+        self.core.store.flights().leave(&self.key, &self.flight);
+    }
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        self.leave();
+        self.flight.land_if_not(|| Landing::Failed(InternalError::Panicked.into()));
+    }
+}
+
+struct Fill {
+    listing: Listing,
+    core: Arc<Core>,
+    key: Box<[u8]>,
+    request: Request,
+    directives: RequestDirectives,
+    stale: Option<Arc<Entry>>,
+    stale_on_error: bool,
+    background: bool,
+    leader: Option<oneshot::Sender<Led>>,
+    _counted: GaugeHold,
+}
+
+impl Fill {
+    async fn run<S: Inner>(mut self, inner: Arc<S>) {
+        let sent = clock::now();
+        let Some(first) = self.ask(&*inner, true).await else { return };
+        let result = match (first, self.stale.clone()) {
+            (Ok(response), Some(stale)) if response.status == StatusCode::NOT_MODIFIED => {
+                if validate::confirms(&stale.headers(0), &response.headers) {
+                    return self.confirm(&stale, &response.headers, sent).await;
+                }
+                // RFC 9111 §4.3.3: it speaks of something we do not have. Ask again, for all of it.
+                drop(response);
+                let Some(again) = self.ask(&*inner, false).await else { return };
+                again
+            }
+            (first, _) => first,
+        };
+        match result {
+            Ok(response) => self.arrive(response, sent).await,
+            Err(error) => self.land(Landing::Failed(error)),
+        }
+    }
+
+    /// Sends the request, with our conditions where there is an entry to confirm; none once nobody waits any more.
+    async fn ask<S: Inner>(&self, inner: &S, confirm: bool) -> Option<Result<Response, Error>> {
+        let mut request = plain_copy(&self.request, self.request.trail.clone());
+        if let Some(stale) = self.stale.as_ref().filter(|_| confirm) {
+            validate::condition(&mut request.headers, &stale.headers(0));
+        }
+        let answer = inner.send(request);
+        tokio::pin!(answer);
+        loop {
+            tokio::select! {
+                result = &mut answer => return Some(result),
+                () = self.listing.flight.deserted(), if !self.background => {
+                    if self.core.store.flights().desert(&self.listing.key, &self.listing.flight) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The followers and the leader get the same.
+    fn land(&mut self, landing: Landing) {
+        self.listing.leave();
+        if let Some(leader) = self.leader.take() {
+            let _ = leader.send(Led::Landed(landing.clone()));
+        }
+        self.listing.flight.land(landing);
+    }
+
+    /// A 304: the entry lives on with new fields (RFC 9111 §4.3.4).
+    async fn confirm(mut self, stale: &Arc<Entry>, update: &HeaderMap, sent: Now) {
+        let now = clock::now();
+        let status = stale.status();
+        let mut headers = validate::merge(&stale.headers(0), update, now.wall);
+        match self.judge(status, &headers, sent, now) {
+            Ok((verdict, directives)) => {
+                storable::prepare(&mut headers, &directives, now.wall);
+                let Verdict { lifetime, variant } = verdict;
+                let entry = Entry::new(status, &headers, lifetime, variant, now.wall, stale.stored_body());
+                let entry = Arc::new(entry);
+                self.store(&entry).await;
+                self.land(Landing::Confirmed(entry));
+            }
+            Err(reason) => {
+                self.core.store.remove_entry(&self.key, stale.id()).await;
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stale.length()));
+                let response = Response { status, headers, body: stale.body(&Method::GET), upgrade: None };
+                self.keep_apart(response, reason.as_str()).await;
+            }
+        }
+    }
+
+    fn judge(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        sent: Now,
+        now: Now,
+    ) -> Result<(Verdict, ResponseDirectives), NotStored> {
+        let directives = ResponseDirectives::of(headers);
+        let timing = Timing { requested: sent.wall, received: now.wall };
+        let verdict =
+            self.core.judge(&self.request, &self.directives, status, headers, &directives, timing)?;
+        Ok((verdict, directives))
+    }
+
+    /// A response: shared and stored, or for the leader alone.
+    async fn arrive(self, response: Response, sent: Now) {
+        let now = clock::now();
+        if self.stale_on_error && freshness::is_error(response.status) {
+            return self.keep_apart(response, "origin-error").await;
+        }
+        let length = match length_of(&response) {
+            Ok(length) => length,
+            Err(reason) => return self.keep_apart(response, reason).await,
+        };
+        let too_large = length.is_some_and(|length| length > self.core.store.max_object());
+        match self.judge(response.status, &response.headers, sent, now) {
+            Ok(_) if too_large => self.keep_apart(response, NotStored::TooLarge.as_str()).await,
+            Ok(verdict) => self.share(response, verdict, length, now).await,
+            Err(reason) => self.keep_apart(response, reason.as_str()).await,
+        }
+    }
+
+    /// The response is for the leader alone; the followers go on at once, each on its own.
+    async fn keep_apart(mut self, response: Response, reason: &'static str) {
+        let apart = Apart { reason, trouble: freshness::is_error(response.status) };
+        self.listing.leave();
+        self.listing.flight.land(Landing::Apart(apart));
+        if !response.status.is_server_error() && !self.directives.no_store {
+            self.mark_pass().await;
+        }
+        if let Some(leader) = self.leader.take() {
+            let _ = leader.send(Led::Own(response, apart));
+        }
+    }
+
+    /// Remembers that waiting for the key's answers is not worth it.
+    async fn mark_pass(&self) {
+        let until = clock::now().wall.plus(PASS_TIME);
+        self.core.store.mark_pass(&self.listing.key, until).await;
+    }
+
+    /// Shares the response while it arrives, and stores it when it is complete.
+    async fn share(
+        mut self,
+        response: Response,
+        (verdict, directives): (Verdict, ResponseDirectives),
+        length: Option<u64>,
+        now: Now,
+    ) {
+        let store = &self.core.store;
+        let limits = Limits { keep: store.max_object(), window: WINDOW, patience: PATIENCE };
+        let writer = SharedWriter::new(limits, length, store.fill_budget());
+        let Response { status, mut headers, body, .. } = response;
+        let withheld = withheld(&headers, &directives);
+        storable::prepare(&mut headers, &directives, now.wall);
+        let lead = Arc::new(Lead {
+            status,
+            validators: Validators::of(status, &headers, now.wall),
+            variant: verdict.variant,
+            lifetime: verdict.lifetime,
+            body: writer.body(),
+            stored: !self.listing.flight.is_void(),
+            headers,
+        });
+        // Still on the list: whoever comes now reads what is here already.
+        if let Some(leader) = self.leader.take() {
+            let _ = leader.send(Led::Shared(Arc::clone(&lead), withheld));
+        }
+        self.listing.flight.land(Landing::Shared(Arc::clone(&lead)));
+        let Some((writer, last, trailers)) = self.pump(writer, body, length).await else { return };
+        if let Some(chunks) = writer.chunks() {
+            self.complete(&lead, chunks, last.clone(), now).await;
+        }
+        self.listing.leave();
+        writer.finish(last, trailers);
+    }
+
+    /// Stores a complete body, unless it turned out too large or the key was invalidated meanwhile.
+    async fn complete(&self, lead: &Lead, mut chunks: Vec<Bytes>, last: Option<Bytes>, now: Now) {
+        chunks.extend(last);
+        let length: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        if length > self.core.store.max_object() {
+            return;
+        }
+        let body = StoredBody::pack(&chunks).await;
+        drop(chunks);
+        let entry =
+            Entry::new(lead.status, &lead.headers, lead.lifetime, lead.variant.clone(), now.wall, body);
+        self.store(&Arc::new(entry)).await;
+    }
+
+    async fn store(&self, entry: &Arc<Entry>) {
+        let flight = &self.listing.flight;
+        if flight.is_void() {
+            return;
+        }
+        self.core.store.put(&self.key, Arc::clone(entry), self.core.plan.max_variants).await;
+        self.core.meter.stored(entry.length());
+        if flight.is_void() {
+            // The invalidation may have come between the check and the put.
+            self.core.store.remove_entry(&self.key, entry.id()).await;
+        }
+    }
+
+    /// Moves the body into the writer to its clean end; none where it fails or is given up. The last chunk is held
+    /// back, so that whoever has read it all finds it in the store.
+    async fn pump(
+        &self,
+        mut writer: SharedWriter,
+        mut body: Body,
+        length: Option<u64>,
+    ) -> Option<(SharedWriter, Option<Bytes>, Option<HeaderMap>)> {
+        let mut listed = true;
+        let mut here: u64 = 0;
+        loop {
+            let frame = tokio::select! {
+                frame = next(&mut writer, &mut body) => frame,
+                () = self.given_up(length, here, listed) => return None,
+            };
+            let (last, trailers) = match frame.map(|frame| frame.map(http_body::Frame::into_data)) {
+                Some(Ok(Ok(data))) => {
+                    here += data.len() as u64;
+                    if body.is_end_stream() {
+                        (Some(data), None)
+                    } else {
+                        if !writer.push(data) && std::mem::take(&mut listed) {
+                            // Too large to store: nobody can join it from now on.
+                            self.listing.leave();
+                            self.mark_pass().await;
+                        }
+                        continue;
+                    }
+                }
+                Some(Ok(Err(frame))) => (None, frame.into_trailers().ok()),
+                Some(Err(error)) => {
+                    writer.fail(error);
+                    return None;
+                }
+                None => (None, None),
+            };
+            if length.is_some_and(|length| length != here) {
+                writer.fail(UpstreamError::sent(UpstreamErrorKind::BodyIncomplete).into());
+                return None;
+            }
+            return Some((writer, last, trailers));
+        }
+    }
+
+    /// Waits until nobody reads and finishing is not worth it.
+    async fn given_up(&self, length: Option<u64>, here: u64, listed: bool) {
+        let flight = &self.listing.flight;
+        if listed && worth_finishing(self.background, length, here) {
+            return std::future::pending().await;
+        }
+        loop {
+            flight.deserted().await;
+            // Off the list first: a request that comes now must not join what is about to end.
+            if self.core.store.flights().desert(&self.listing.key, flight) {
+                return;
+            }
+        }
+    }
+}
+
+async fn next(writer: &mut SharedWriter, body: &mut Body) -> Option<Result<http_body::Frame<Bytes>, Error>> {
+    writer.ready().await;
+    body.frame().await
+}
+
+/// The fields that may not be stored, for the one who asked.
+fn withheld(headers: &HeaderMap, directives: &ResponseDirectives) -> Box<[(HeaderName, HeaderValue)]> {
+    let lines = |name: &HeaderName| {
+        let name = name.clone();
+        headers.get_all(&name).iter().map(move |value| (name.clone(), value.clone())).collect::<Vec<_>>()
+    };
+    directives.withheld.iter().flat_map(lines).collect()
+}
+
+/// The length a response says it has, by its field and by its framing.
+fn length_of(response: &Response) -> Result<Option<u64>, &'static str> {
+    let framed = response.body.size_hint().exact();
+    let Some(field) = response.headers.get(header::CONTENT_LENGTH) else { return Ok(framed) };
+    let said = field.to_str().ok().and_then(|text| text.parse().ok()).ok_or("bad-content-length")?;
+    match framed {
+        Some(framed) if framed != said => Err("bad-content-length"),
+        _ => Ok(Some(said)),
+    }
+}

@@ -1,0 +1,280 @@
+//! Flights: one request to the origin answers all that ask for the same while it is under way.
+//!
+//! A flight is known by its key and, once the key's `Vary` is known, by the variant it will bring. Those who ask
+//! hold an [`Interest`]; when the last one lets go, the flight learns it and decides whether to go on.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ahash::RandomState;
+use http::{HeaderMap, StatusCode};
+use smallvec::SmallVec;
+use tokio::sync::{Notify, watch};
+
+use crate::error::Error;
+use crate::http::shared::SharedBody;
+
+use super::entry::Entry;
+use super::freshness::Lifetime;
+use super::validate::Validators;
+use super::vary::Variant;
+
+/// How many flights may be under way at once; beyond them requests go alone.
+const MAX_FLIGHTS: usize = 16_384;
+
+/// Over how many locks the flights are spread.
+const SHARDS: usize = 16;
+
+/// The key a flight is listed under. Requests with `Authorization` fly apart from others: their answers are mostly for
+/// one user alone (RFC 9111 §3.5), and what is learnt from that must not make others pass the cache by.
+pub fn flight_key(key: &[u8], authorized: bool) -> Box<[u8]> {
+    let mark: &[u8] = if authorized { b"\0authorized" } else { b"" };
+    [key, mark].concat().into()
+}
+
+type Shard = HashMap<Box<[u8]>, SmallVec<[Arc<Flight>; 1]>, RandomState>;
+
+/// All flights of the process.
+#[derive(Debug)]
+pub struct Flights {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+    count: AtomicUsize,
+}
+
+/// One request on its way to fill an entry.
+#[derive(Debug)]
+pub struct Flight {
+    /// Which requests may follow; all where nothing is known of the key's `Vary` yet.
+    selector: Option<Variant>,
+    landing: watch::Sender<Option<Landing>>,
+    interest: AtomicUsize,
+    left: Notify,
+    void: AtomicBool,
+}
+
+/// How a flight came out.
+#[derive(Clone, Debug)]
+pub enum Landing {
+    /// With a response that may be shared: its body is on the way.
+    Shared(Arc<Lead>),
+    /// The origin confirmed what is stored: this is it, refreshed.
+    Confirmed(Arc<Entry>),
+    /// With a response for its own request alone.
+    Apart(Apart),
+    /// Without a response.
+    Failed(Error),
+}
+
+/// Why a response is for one request alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Apart {
+    /// The word for it.
+    pub reason: &'static str,
+    /// The origin is in trouble (500, 502, 503, 504): where a stale entry may stand in, it does.
+    pub trouble: bool,
+}
+
+/// A response that is shared while it arrives.
+#[derive(Debug)]
+pub struct Lead {
+    /// The status.
+    pub status: StatusCode,
+    /// The end-to-end fields.
+    pub headers: HeaderMap,
+    /// Which requests it answers.
+    pub variant: Variant,
+    /// What identifies the representation.
+    pub validators: Validators,
+    /// How long it is good for.
+    pub lifetime: Lifetime,
+    /// The body.
+    pub body: SharedBody,
+    /// Whether it goes into the store, as far as its head tells.
+    pub stored: bool,
+}
+
+/// What a request does.
+#[derive(Debug)]
+pub enum Join {
+    /// It flies itself.
+    Lead(Interest),
+    /// It waits for what another one brings.
+    Follow(Interest),
+    /// It goes alone: too many are under way.
+    Full,
+}
+
+/// Somebody's wish for a flight's outcome and body.
+#[derive(Debug)]
+pub struct Interest(Arc<Flight>);
+
+impl Interest {
+    /// The flight.
+    pub const fn flight(&self) -> &Arc<Flight> {
+        &self.0
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        if self.0.interest.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.left.notify_one();
+        }
+    }
+}
+
+impl Flight {
+    fn new(selector: Option<Variant>) -> Arc<Self> {
+        Arc::new(Self {
+            selector,
+            landing: watch::Sender::new(None),
+            interest: AtomicUsize::new(0),
+            left: Notify::new(),
+            void: AtomicBool::new(false),
+        })
+    }
+
+    /// A flight nobody can follow.
+    pub(super) fn solo() -> Interest {
+        Self::new(None).interest()
+    }
+
+    /// Takes an interest.
+    fn interest(self: &Arc<Self>) -> Interest {
+        self.interest.fetch_add(1, Ordering::AcqRel);
+        Interest(Arc::clone(self))
+    }
+
+    /// Tells the followers how it came out.
+    pub fn land(&self, landing: Landing) {
+        self.landing.send_replace(Some(landing));
+    }
+
+    /// The same, if it has not landed yet.
+    pub fn land_if_not(&self, landing: impl FnOnce() -> Landing) {
+        self.landing.send_if_modified(|landed| {
+            let first = landed.is_none();
+            if first {
+                *landed = Some(landing());
+            }
+            first
+        });
+    }
+
+    /// Waits until it has landed.
+    pub async fn landed(&self) -> Landing {
+        let mut landing = self.landing.subscribe();
+        // The sender lives as long as `self`: waiting cannot fail.
+        match landing.wait_for(Option::is_some).await.ok().and_then(|landing| landing.clone()) {
+            Some(landing) => landing,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until nobody is interested.
+    pub async fn deserted(&self) {
+        while self.interest.load(Ordering::Acquire) > 0 {
+            self.left.notified().await;
+        }
+    }
+
+    /// Whether what it brings must not be stored: the key was invalidated after it took off.
+    pub fn is_void(&self) -> bool {
+        self.void.load(Ordering::Acquire)
+    }
+
+    /// Whether a request may follow, of which `selector` is what is known of its variant.
+    fn suits(&self, headers: &HeaderMap, selector: Option<&Variant>) -> bool {
+        match (&self.selector, selector) {
+            (Some(variant), _) => variant.matches(headers),
+            (None, known) => known.is_none(),
+        }
+    }
+}
+
+impl Flights {
+    pub(super) fn new() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+            count: AtomicUsize::new(0),
+        }
+    }
+
+    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
+        let number = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0) % SHARDS;
+        let [first, ..] = &self.shards;
+        self.shards.get(number).unwrap_or(first).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows a flight for the key, or leads one. `selector` is the variant the request asks for, where the
+    /// key's `Vary` is known.
+    pub fn join(&self, key: &[u8], headers: &HeaderMap, selector: Option<Variant>) -> Join {
+        let mut shard = self.shard(key);
+        let flights = shard.get(key);
+        let suitable = |flight: &&Arc<Flight>| flight.suits(headers, selector.as_ref());
+        if let Some(flight) = flights.and_then(|all| all.iter().find(suitable)) {
+            return Join::Follow(flight.interest());
+        }
+        if self.count.load(Ordering::Relaxed) >= MAX_FLIGHTS {
+            return Join::Full;
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let flight = Flight::new(selector);
+        let interest = flight.interest();
+        match shard.get_mut(key) {
+            Some(flights) => flights.push(flight),
+            None => {
+                shard.insert(key.into(), SmallVec::from_iter([flight]));
+            }
+        }
+        Join::Lead(interest)
+    }
+
+    /// Takes a flight off the list: nobody follows it from now on.
+    pub fn leave(&self, key: &[u8], flight: &Arc<Flight>) {
+        self.remove(&mut self.shard(key), key, flight);
+    }
+
+    /// Takes a flight off the list if nobody is interested; says whether it did.
+    pub fn desert(&self, key: &[u8], flight: &Arc<Flight>) -> bool {
+        let mut shard = self.shard(key);
+        let deserted = flight.interest.load(Ordering::Acquire) == 0;
+        if deserted {
+            self.remove(&mut shard, key, flight);
+        }
+        deserted
+    }
+
+    /// The key was invalidated: flights under way keep their followers, take no new ones and store nothing.
+    pub fn void(&self, key: &[u8]) {
+        if let Some(flights) = self.shard(key).remove(key) {
+            self.count.fetch_sub(flights.len(), Ordering::Relaxed);
+            for flight in flights {
+                flight.void.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// How many are under way.
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn remove(&self, shard: &mut Shard, key: &[u8], flight: &Arc<Flight>) {
+        let Some(flights) = shard.get_mut(key) else { return };
+        let before = flights.len();
+        flights.retain(|other| !Arc::ptr_eq(other, flight));
+        self.count.fetch_sub(before - flights.len(), Ordering::Relaxed);
+        if flights.is_empty() {
+            shard.remove(key);
+        }
+    }
+}

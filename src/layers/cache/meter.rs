@@ -1,0 +1,106 @@
+//! What a route's cache counts, and the notes it leaves on a request.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use crate::http::{Response, Trail, fields};
+use crate::metrics::{Counter, Gauge, GaugeHold, Metrics};
+
+use super::status::{Hit, HitKind, Outcome};
+
+/// The metrics of one route's cache.
+#[derive(Debug)]
+pub struct Meter {
+    metrics: Metrics,
+    route: Box<str>,
+    fresh: Counter,
+    collapsed: Counter,
+    stored: Counter,
+    stored_bytes: Counter,
+    fills: Gauge,
+    /// The counters of everything but fresh hits, by result and reason: resolved when first needed.
+    others: RwLock<HashMap<(&'static str, &'static str), Counter>>,
+}
+
+impl Meter {
+    /// Resolves the metrics of a route.
+    pub fn new(metrics: &Metrics, route: &str) -> Self {
+        let fresh = Outcome::Hit(Hit { ttl: 0, kind: HitKind::Fresh });
+        let labels = [("route", route)];
+        Self {
+            fresh: requests(metrics, route, fresh.as_str(), fresh.reason()),
+            collapsed: metrics.counter(
+                "forebay_cache_collapsed_total",
+                "Requests answered by what another one was fetching.",
+                &labels,
+            ),
+            stored: metrics.counter("forebay_cache_stored_total", "Responses stored.", &labels),
+            stored_bytes: metrics.counter(
+                "forebay_cache_stored_bytes_total",
+                "Body bytes of the responses stored.",
+                &labels,
+            ),
+            fills: metrics.gauge("forebay_cache_fills", "Requests under way to fill an entry.", &labels),
+            metrics: metrics.clone(),
+            route: route.into(),
+            others: RwLock::default(),
+        }
+    }
+
+    /// Counts and notes a fresh hit; its `Cache-Status` is there already.
+    pub fn fresh_hit(&self, trail: &Trail) {
+        self.fresh.increment();
+        trail.note(|notes| (notes.cache, notes.cache_reason) = (Some("hit"), Some("fresh")));
+    }
+
+    /// Counts and notes an outcome.
+    pub fn count(&self, trail: &Trail, outcome: &Outcome) {
+        if matches!(outcome, Outcome::Forwarded(forwarded) if forwarded.collapsed) {
+            self.collapsed.increment();
+        }
+        self.add(trail, outcome.as_str(), outcome.reason());
+    }
+
+    fn add(&self, trail: &Trail, result: &'static str, reason: &'static str) {
+        trail.note(|notes| (notes.cache, notes.cache_reason) = (Some(result), Some(reason)));
+        let known = self.others.read().unwrap_or_else(PoisonError::into_inner).get(&(result, reason)).cloned();
+        let counter = known.unwrap_or_else(|| {
+            let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+            others
+                .entry((result, reason))
+                .or_insert_with(|| requests(&self.metrics, &self.route, result, reason))
+                .clone()
+        });
+        counter.increment();
+    }
+
+    /// Counts and notes an outcome, and tells it to the client in `Cache-Status` (RFC 9211).
+    pub fn mark(&self, trail: &Trail, outcome: &Outcome, response: &mut Response) {
+        self.count(trail, outcome);
+        response.headers.append(&fields::CACHE_STATUS, outcome.to_value());
+    }
+
+    /// Counts and notes a request that wants an answer from the store or none, and gets none.
+    pub fn refused(&self, trail: &Trail) {
+        self.add(trail, "refused", "only-if-cached");
+    }
+
+    /// Counts a stored response.
+    pub fn stored(&self, bytes: u64) {
+        self.stored.increment();
+        self.stored_bytes.add(bytes);
+    }
+
+    /// Counts a fill until the returned value is dropped.
+    pub fn fill(&self) -> GaugeHold {
+        self.fills.hold()
+    }
+}
+
+fn requests(metrics: &Metrics, route: &str, result: &str, reason: &str) -> Counter {
+    metrics.counter(
+        "forebay_cache_requests_total",
+        "Requests that came to the cache.",
+        &[("route", route), ("result", result), ("reason", reason)],
+    )
+}

@@ -1,0 +1,102 @@
+//! From a representation, stored or arriving, to the answer of one request: whole, part, 304 or 416.
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+
+use crate::clock::Wall;
+use crate::http::held::DropAtEnd;
+use crate::http::{Body, Request, Response};
+
+use super::entry::Entry;
+use super::flight::{Interest, Lead};
+use super::range::{self, Part, Selection};
+use super::validate::{self, Validators};
+
+/// What of a representation answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Whole,
+    NotModified,
+    Part(Part, u64),
+    Unsatisfiable(u64),
+}
+
+/// Evaluates the request's conditions and range (RFC 9110 §13.2.2, §14.2).
+fn choose(
+    request: &Request,
+    status: StatusCode,
+    validators: &Validators,
+    length: Option<u64>,
+    now: Wall,
+) -> Answer {
+    // RFC 9110 §13.2.1: conditions count only where the answer without them would be a success.
+    if !status.is_success() || !validate::is_conditional(&request.headers) {
+        return Answer::Whole;
+    }
+    if validate::not_modified(&request.headers, validators, now) {
+        return Answer::NotModified;
+    }
+    let Some(length) = length.filter(|_| status == StatusCode::OK && request.method == Method::GET) else {
+        return Answer::Whole;
+    };
+    match range::select(&request.headers, validators, length) {
+        Selection::Whole => Answer::Whole,
+        Selection::Part(part) => Answer::Part(part, length),
+        Selection::Unsatisfiable => Answer::Unsatisfiable(length),
+    }
+}
+
+/// The head of an answer: the fields are those of the whole.
+fn head(answer: Answer, status: StatusCode, mut headers: HeaderMap) -> (StatusCode, HeaderMap) {
+    match answer {
+        Answer::Whole => (status, headers),
+        Answer::NotModified => (StatusCode::NOT_MODIFIED, validate::not_modified_fields(&headers)),
+        Answer::Part(part, length) => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.length));
+            headers.insert(header::CONTENT_RANGE, range::content_range(part, length));
+            (StatusCode::PARTIAL_CONTENT, headers)
+        }
+        Answer::Unsatisfiable(length) => {
+            let mut own = HeaderMap::with_capacity(4);
+            if let Some(date) = headers.remove(header::DATE) {
+                own.insert(header::DATE, date);
+            }
+            own.insert(header::CONTENT_RANGE, range::unsatisfied_range(length));
+            own.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+            (StatusCode::RANGE_NOT_SATISFIABLE, own)
+        }
+    }
+}
+
+/// The answer of an entry, with its `Age`.
+pub fn entry(request: &Request, entry: &Entry, now: Wall) -> Response {
+    let length = Some(entry.length());
+    let answer = choose(request, entry.status(), entry.validators(), length, now);
+    let (status, mut headers) = head(answer, entry.status(), entry.headers(2));
+    headers.insert(header::AGE, HeaderValue::from(entry.lifetime().age(now).as_secs()));
+    let body = match answer {
+        Answer::Whole => entry.body(&request.method),
+        Answer::Part(part, _) => entry.part(part),
+        Answer::NotModified | Answer::Unsatisfiable(_) => Body::empty(),
+    };
+    Response { status, headers, body, upgrade: None }
+}
+
+/// The answer of a response that is on its way; none where its first bytes are gone. `interest` is held until the
+/// answer's body has ended.
+pub fn lead(request: &Request, lead: &Lead, interest: Interest, now: Wall) -> Option<Response> {
+    let answer = choose(request, lead.status, &lead.validators, lead.body.length(), now);
+    let (status, mut headers) = head(answer, lead.status, lead.headers.clone());
+    // What other caches had it for.
+    let age = lead.lifetime.age(now).as_secs();
+    if age > 0 {
+        headers.insert(header::AGE, HeaderValue::from(age));
+    }
+    let mut body = match answer {
+        Answer::Whole if request.method != Method::HEAD => Body::shared(lead.body.reader()?),
+        Answer::Part(part, _) => Body::shared(lead.body.reader_of(part.start, part.length)?),
+        Answer::Whole | Answer::NotModified | Answer::Unsatisfiable(_) => Body::empty(),
+    };
+    body.hold(DropAtEnd(interest));
+    Some(Response { status, headers, body, upgrade: None })
+}

@@ -1,0 +1,268 @@
+//! The store: complete entries by primary key, bounded in bytes; one for the process, it outlives reloads.
+//!
+//! moka decides what is kept and what goes when room is short. It knows nothing of freshness: an entry that has gone
+//! stale stays useful for revalidation, and goes when it is the least used.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use ahash::RandomState;
+use http::HeaderMap;
+use smallvec::SmallVec;
+
+use crate::clock::Wall;
+use crate::http::shared::Budget;
+use crate::metrics::{Counter, Gauge, Metrics};
+
+use super::entry::Entry;
+use super::flight::{Flights, flight_key};
+use super::plan::StorePlan;
+
+/// The share of the store's memory that bodies may take, in all, on their way into it.
+const FILLS_SHARE: u64 = 4;
+
+/// What a chunk takes beside its bytes.
+const CHUNK_OVERHEAD: u64 = 64;
+
+/// The process's store of responses, and the flights that fill it.
+#[derive(Debug)]
+pub struct Store {
+    cache: moka::future::Cache<Box<[u8]>, Arc<Slot>, RandomState>,
+    flights: Flights,
+    fills: Arc<FillMemory>,
+    max_object: u64,
+    gauges: Gauges,
+}
+
+#[derive(Clone, Debug)]
+struct Gauges {
+    entries: Gauge,
+    bytes: Gauge,
+    evictions: Counter,
+}
+
+/// All that is stored under one key: never changed, only replaced.
+#[derive(Debug)]
+pub struct Slot {
+    /// Newest first, so that the first match is the one to use (RFC 9111 §4.1).
+    variants: SmallVec<[Arc<Entry>; 1]>,
+    /// Until then the key's answers are known not to be worth waiting for.
+    pass_until: Option<Wall>,
+    weight: u32,
+    gauges: Gauges,
+    /// Whether it was replaced or removed, and not evicted.
+    retired: AtomicBool,
+}
+
+/// What a synchronous look found.
+#[derive(Debug)]
+pub enum Peek {
+    /// The slot of the key, if there is one.
+    Now(Option<Arc<Slot>>),
+    /// The store is busy with itself: ask with [`Store::get`].
+    Later,
+}
+
+impl Slot {
+    fn new(
+        key: &[u8],
+        variants: SmallVec<[Arc<Entry>; 1]>,
+        pass_until: Option<Wall>,
+        gauges: &Gauges,
+    ) -> Arc<Self> {
+        let weight = variants.iter().map(|entry| entry.weight()).sum::<usize>() + key.len();
+        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        gauges.entries.add(i64::try_from(variants.len()).unwrap_or(i64::MAX));
+        gauges.bytes.add(i64::from(weight));
+        Arc::new(Self { variants, pass_until, weight, gauges: gauges.clone(), retired: AtomicBool::new(false) })
+    }
+
+    /// The entry that answers a request with these fields.
+    pub fn select(&self, headers: &HeaderMap) -> Option<&Arc<Entry>> {
+        self.variants.iter().find(|entry| entry.variant().is_empty() || entry.variant().matches(headers))
+    }
+
+    /// The newest entry, whichever requests it answers.
+    pub fn newest(&self) -> Option<&Arc<Entry>> {
+        self.variants.first()
+    }
+
+    /// Whether it was learnt not long ago that the key's answers cannot be shared.
+    pub fn passes(&self, now: Wall) -> bool {
+        self.pass_until.is_some_and(|until| now < until)
+    }
+
+    fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let entries = i64::try_from(self.variants.len()).unwrap_or(i64::MAX);
+        self.gauges.entries.add(-entries);
+        self.gauges.bytes.add(-i64::from(self.weight));
+        if !self.retired.load(Ordering::Relaxed) {
+            self.gauges.evictions.add(entries.unsigned_abs());
+        }
+    }
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(plan: &StorePlan, metrics: &Metrics) -> Self {
+        let cache = moka::future::Cache::builder()
+            .max_capacity(plan.memory)
+            .weigher(|_: &Box<[u8]>, slot: &Arc<Slot>| slot.weight)
+            .build_with_hasher(RandomState::new());
+        let gauges = Gauges {
+            entries: metrics.gauge("forebay_cache_entries", "Responses in the store.", &[]),
+            bytes: metrics.gauge("forebay_cache_bytes", "Bytes that they take, bookkeeping included.", &[]),
+            evictions: metrics.counter(
+                "forebay_cache_evictions_total",
+                "Responses that left the store, or were not let in, for want of room.",
+                &[],
+            ),
+        };
+        let in_flight = metrics.gauge("forebay_cache_fill_bytes", "Bytes on their way into the store.", &[]);
+        let fills = FillMemory { used: AtomicU64::new(0), limit: plan.memory / FILLS_SHARE, gauge: in_flight };
+        Self {
+            cache,
+            flights: Flights::new(),
+            fills: Arc::new(fills),
+            max_object: plan.max_object.min(plan.memory),
+            gauges,
+        }
+    }
+
+    /// The largest body stored, in bytes.
+    pub const fn max_object(&self) -> u64 {
+        self.max_object
+    }
+
+    /// The flights on their way.
+    pub const fn flights(&self) -> &Flights {
+        &self.flights
+    }
+
+    /// A budget for one body on its way in.
+    pub fn fill_budget(&self) -> Box<dyn Budget> {
+        Box::new(Charge { memory: Arc::clone(&self.fills), bytes: 0 })
+    }
+
+    /// Looks a key up without waiting.
+    pub fn peek(&self, key: &[u8]) -> Peek {
+        // moka's `get` waits only where the caller happens to do its housekeeping and meets another thread. It keeps
+        // a housekeeping that was dropped half-way and takes it up again at the next call.
+        let lookup = pin!(self.cache.get(key));
+        match lookup.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(slot) => Peek::Now(slot),
+            Poll::Pending => Peek::Later,
+        }
+    }
+
+    /// Looks a key up.
+    pub async fn get(&self, key: &[u8]) -> Option<Arc<Slot>> {
+        self.cache.get(key).await
+    }
+
+    /// Stores an entry, in place of the one of the same variant; the oldest variants beyond `max_variants` go.
+    pub async fn put(&self, key: &[u8], entry: Arc<Entry>, max_variants: usize) {
+        self.update(key, |variants, pass_until| {
+            *pass_until = None;
+            variants.retain(|other| other.variant() != entry.variant());
+            variants.insert(0, entry);
+            variants.truncate(max_variants.max(1));
+        })
+        .await;
+    }
+
+    /// Removes one entry, if it is still there.
+    pub async fn remove_entry(&self, key: &[u8], id: u64) {
+        self.update(key, |variants, _| variants.retain(|other| other.id() != id)).await;
+    }
+
+    /// Remembers that the key's answers are not worth waiting for.
+    pub async fn mark_pass(&self, key: &[u8], until: Wall) {
+        self.update(key, |_, pass_until| *pass_until = Some(until)).await;
+    }
+
+    /// Removes all entries of a key, and keeps flights on their way from storing what they bring.
+    pub async fn invalidate(&self, key: &[u8]) {
+        self.flights.void(key);
+        self.flights.void(&flight_key(key, true));
+        if let Some(slot) = self.cache.remove(key).await {
+            slot.retire();
+        }
+    }
+
+    /// Brings moka's bookkeeping up to date: for tests, and for whoever reads the gauges.
+    pub async fn settle(&self) {
+        self.cache.run_pending_tasks().await;
+    }
+
+    async fn update(
+        &self,
+        key: &[u8],
+        change: impl FnOnce(&mut SmallVec<[Arc<Entry>; 1]>, &mut Option<Wall>) + Send,
+    ) {
+        let gauges = &self.gauges;
+        let _ = self
+            .cache
+            .entry(key.into())
+            .and_compute_with(async |old| {
+                let old = old.map(moka::Entry::into_value);
+                let (mut variants, mut pass_until) = old
+                    .as_ref()
+                    .map(|slot| (slot.variants.clone(), slot.pass_until))
+                    .unwrap_or_default();
+                change(&mut variants, &mut pass_until);
+                if let Some(slot) = &old {
+                    slot.retire();
+                }
+                if variants.is_empty() && pass_until.is_none() {
+                    return moka::ops::compute::Op::Remove;
+                }
+                moka::ops::compute::Op::Put(Slot::new(key, variants, pass_until, gauges))
+            })
+            .await;
+    }
+}
+
+/// What all bodies on their way in take together.
+#[derive(Debug)]
+struct FillMemory {
+    used: AtomicU64,
+    limit: u64,
+    gauge: Gauge,
+}
+
+/// What one of them takes.
+struct Charge {
+    memory: Arc<FillMemory>,
+    bytes: u64,
+}
+
+impl Budget for Charge {
+    fn charge(&mut self, bytes: u64) -> bool {
+        let bytes = bytes + CHUNK_OVERHEAD;
+        let before = self.memory.used.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.memory.limit {
+            self.memory.used.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        self.memory.gauge.add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.bytes += bytes;
+        true
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.memory.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.memory.gauge.add(-i64::try_from(self.bytes).unwrap_or(i64::MAX));
+    }
+}
