@@ -25,19 +25,21 @@
 //! the slowest reader within [`Limits::window`]. Where that one holds others back for longer than
 //! [`Limits::patience`] in all, it is cut off; a reader that is alone sets the pace and never is.
 
-use std::collections::VecDeque;
+mod state;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use crate::clock;
 use crate::error::{Error, UpstreamError, UpstreamErrorKind};
+
+use self::state::{Ending, Seat, State, wake};
 
 /// What one shared body may take.
 #[derive(Clone, Copy, Debug)]
@@ -97,109 +99,16 @@ struct Shared {
     length: Option<u64>,
 }
 
-struct State {
-    /// The chunks from number `base` on.
-    chunks: VecDeque<Bytes>,
-    base: u64,
-    /// Bytes in `chunks`.
-    held: u64,
-    /// Bytes ever pushed.
-    total: u64,
-    /// Present while the body is kept.
-    budget: Option<Box<dyn Budget>>,
-    window: u64,
-    seats: Vec<Option<Seat>>,
-    end: Option<Ending>,
-}
-
-/// One reader's place.
-struct Seat {
-    /// The number of the chunk it reads next.
-    next: u64,
-    waker: Option<Waker>,
-    cut: bool,
-}
-
-enum Ending {
-    Complete(Option<HeaderMap>),
-    Failed(Error),
-}
-
-type Wakers = SmallVec<[Waker; 8]>;
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn wakers(&mut self) -> Wakers {
-        self.seats.iter_mut().flatten().filter_map(|seat| seat.waker.take()).collect()
-    }
-
-    fn end_number(&self) -> u64 {
-        self.base + self.chunks.len() as u64
-    }
-
-    fn push(&mut self, chunk: Bytes) {
-        self.held += chunk.len() as u64;
-        self.total += chunk.len() as u64;
-        self.chunks.push_back(chunk);
-    }
-
-    /// Frees what all readers have passed and does not fit the window; says whether there is room for more.
-    fn free(&mut self) -> bool {
-        if self.budget.is_some() {
-            return true;
-        }
-        let slowest = self.seats.iter().flatten().filter(|seat| !seat.cut).map(|seat| seat.next).min();
-        let slowest = slowest.unwrap_or_else(|| self.end_number());
-        while self.held >= self.window && self.base < slowest {
-            let Some(chunk) = self.chunks.pop_front() else { break };
-            self.held -= chunk.len() as u64;
-            self.base += 1;
-        }
-        self.held < self.window
-    }
-
-    /// Whether some reader has everything there is, and waits.
-    fn starving(&self) -> bool {
-        let end = self.end_number();
-        self.seats.iter().flatten().any(|seat| seat.next == end && !seat.cut)
-    }
-
-    /// Cuts off the readers that stand at the oldest chunk.
-    fn cut(&mut self) -> Wakers {
-        let base = self.base;
-        let mut wakers = Wakers::new();
-        for seat in self.seats.iter_mut().flatten().filter(|seat| seat.next <= base) {
-            seat.cut = true;
-            wakers.extend(seat.waker.take());
-        }
-        wakers
-    }
-}
-
-fn wake(wakers: Wakers) {
-    for waker in wakers {
-        waker.wake();
-    }
-}
-
 impl SharedWriter {
     /// An empty body that will have `length` bytes, where that is known.
     pub fn new(limits: Limits, length: Option<u64>, budget: Box<dyn Budget>) -> Self {
-        let state = State {
-            chunks: VecDeque::new(),
-            base: 0,
-            held: 0,
-            total: 0,
-            budget: Some(budget),
-            window: limits.window.max(1),
-            seats: Vec::new(),
-            end: None,
-        };
+        let state = State::new(limits.window, budget);
         let shared = Arc::new(Shared { state: Mutex::new(state), room: Notify::new(), length });
         Self { body: SharedBody(shared), limits, patience: limits.patience }
     }
@@ -307,7 +216,7 @@ impl Drop for SharedWriter {
 }
 
 impl SharedBody {
-    /// A reader from the first byte; none where that is gone already, or where the body has failed.
+    /// A reader from the first byte; none where that is gone already.
     pub fn reader(&self) -> Option<SharedReader> {
         self.seat(0, self.0.length)
     }
@@ -324,7 +233,7 @@ impl SharedBody {
 
     fn seat(&self, skip: u64, left: Option<u64>) -> Option<SharedReader> {
         let mut state = self.0.lock();
-        if state.base > 0 || matches!(state.end, Some(Ending::Failed(_))) {
+        if state.base > 0 {
             return None;
         }
         let seat = Seat { next: 0, waker: None, cut: false };
@@ -478,221 +387,5 @@ impl Drop for SharedReader {
     }
 }
 
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = self.lock();
-        f.debug_struct("Shared")
-            .field("total", &state.total)
-            .field("held", &state.held)
-            .field("kept", &state.budget.is_some())
-            .field("readers", &state.seats.iter().flatten().count())
-            .finish()
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use http_body_util::BodyExt;
-
-    use super::*;
-    use crate::http::Body;
-
-    const SMALL: Limits = Limits { keep: 8, window: 4, patience: Duration::from_secs(10) };
-
-    /// Grants up to a number of bytes, and tells when it is given back.
-    struct Purse(Arc<AtomicU64>, u64);
-
-    impl Budget for Purse {
-        fn charge(&mut self, bytes: u64) -> bool {
-            let granted = self.0.load(Ordering::Relaxed) + bytes <= self.1;
-            if granted {
-                self.0.fetch_add(bytes, Ordering::Relaxed);
-            }
-            granted
-        }
-    }
-
-    impl Drop for Purse {
-        fn drop(&mut self) {
-            self.0.store(0, Ordering::Relaxed);
-        }
-    }
-
-    fn writer(limits: Limits, length: Option<u64>) -> SharedWriter {
-        SharedWriter::new(limits, length, Box::new(Unmetered))
-    }
-
-    async fn frame(reader: &mut SharedReader) -> Option<Result<Frame<Bytes>, Error>> {
-        std::future::poll_fn(|cx| reader.poll_frame(cx)).await
-    }
-
-    async fn data(reader: &mut SharedReader) -> Bytes {
-        frame(reader).await.unwrap().unwrap().into_data().unwrap()
-    }
-
-    #[tokio::test]
-    async fn readers_read_at_their_own_pace_and_join_late() {
-        let mut writer = writer(SMALL, None);
-        let body = writer.body();
-        let (mut eager, mut lazy) = (body.reader().unwrap(), body.reader().unwrap());
-        assert!(writer.push("abc".into()));
-        assert_eq!(data(&mut eager).await, "abc");
-        let waiting = tokio::spawn(async move { (data(&mut eager).await, eager) });
-        tokio::task::yield_now().await;
-        writer.ready().await; // kept: nobody waits for the lazy one
-        assert!(writer.push("def".into()));
-        let (second, mut eager) = waiting.await.unwrap();
-        assert_eq!(second, "def");
-        let mut trailers = HeaderMap::new();
-        trailers.insert("x-sum", "1".parse().unwrap());
-        writer.finish(Some("g".into()), Some(trailers));
-        assert_eq!(data(&mut eager).await, "g");
-        assert_eq!(frame(&mut eager).await.unwrap().unwrap().into_trailers().unwrap()["x-sum"], "1");
-        assert!(frame(&mut eager).await.is_none());
-        assert_eq!(data(&mut lazy).await, "abc");
-        let late = Body::shared(body.reader().unwrap()).collect().await.unwrap();
-        assert_eq!(late.trailers().unwrap()["x-sum"], "1");
-        assert_eq!(late.to_bytes(), "abcdefg");
-    }
-
-    #[tokio::test]
-    async fn the_last_chunk_ends_the_stream() {
-        for length in [None, Some(3)] {
-            let mut writer = writer(SMALL, length);
-            let mut reader = writer.body().reader().unwrap();
-            assert_eq!(reader.size_hint().exact(), length);
-            writer.push("ab".into());
-            writer.finish(Some("c".into()), None);
-            assert_eq!(data(&mut reader).await, "ab");
-            assert!(!reader.is_end_stream());
-            assert_eq!(data(&mut reader).await, "c");
-            // hyper does not poll a body again that says it is over.
-            assert!(reader.is_end_stream());
-            assert_eq!(reader.size_hint().exact(), Some(0));
-        }
-    }
-
-    #[tokio::test]
-    async fn parts_of_every_place_and_size() {
-        let mut writer = writer(SMALL, Some(6));
-        let body = writer.body();
-        for chunk in ["ab", "", "cde"] {
-            writer.push(chunk.into());
-        }
-        writer.finish(Some("f".into()), None);
-        for start in 0..6usize {
-            for end in start..=6 {
-                let part = body.reader_of(start as u64, (end - start) as u64).unwrap();
-                let part = Body::shared(part).collect().await.unwrap().to_bytes();
-                assert_eq!(part, "abcdef".as_bytes()[start..end], "{start}..{end}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_failure_and_a_lost_writer_reach_every_reader() {
-        for lost in [false, true] {
-            let mut writer = writer(SMALL, None);
-            let body = writer.body();
-            let mut readers = [body.reader().unwrap(), body.reader().unwrap()];
-            writer.push("ab".into());
-            if lost { drop(writer) } else { writer.fail(UpstreamError::sent(UpstreamErrorKind::Reset).into()) }
-            let word = if lost { "response_incomplete" } else { "upstream_reset" };
-            for reader in &mut readers {
-                assert_eq!(data(reader).await, "ab");
-                assert_eq!(frame(reader).await.unwrap().unwrap_err().as_str(), word);
-                assert!(frame(reader).await.is_none());
-            }
-            assert!(body.reader().is_none(), "nobody joins a failed body");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_too_large_is_streamed_within_a_window() {
-        let mut writer = writer(SMALL, None);
-        let body = writer.body();
-        let (mut fast, mut slow) = (body.reader().unwrap(), body.reader().unwrap());
-        assert!(writer.push("12345678".into()));
-        assert!(!writer.push("9".into()), "beyond `keep`");
-        assert!(writer.chunks().is_none());
-        let late = body.reader().expect("nothing is freed yet");
-        drop(late);
-        assert_eq!((data(&mut fast).await, data(&mut fast).await), ("12345678".into(), "9".into()));
-        // The slow one stands at the first chunk, and holds the writer back.
-        let blocked = tokio::time::timeout(Duration::from_secs(1), writer.ready()).await;
-        assert!(blocked.is_err());
-        assert_eq!(data(&mut slow).await, "12345678");
-        writer.ready().await;
-        assert!(body.reader().is_none(), "the first bytes are gone");
-        writer.push("abcd".into());
-        writer.finish(None, None);
-        assert_eq!(Body::shared(fast).collect().await.unwrap().to_bytes(), "abcd");
-        assert_eq!(Body::shared(slow).collect().await.unwrap().to_bytes(), "9abcd");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_reader_too_slow_for_the_others_is_cut_and_one_alone_is_not() {
-        for alone in [false, true] {
-            let mut writer = writer(SMALL, None);
-            let body = writer.body();
-            let mut slow = body.reader().unwrap();
-            let mut fast = (!alone).then(|| body.reader().unwrap());
-            writer.push("123456789".into());
-            if let Some(fast) = &mut fast {
-                data(fast).await;
-            }
-            let ready = tokio::time::timeout(Duration::from_secs(3600), writer.ready()).await;
-            assert_eq!(ready.is_err(), alone);
-            if alone {
-                assert_eq!(data(&mut slow).await, "123456789");
-                writer.ready().await;
-            } else {
-                assert_eq!(frame(&mut slow).await.unwrap().unwrap_err().as_str(), "response_body_timeout");
-                writer.finish(Some("!".into()), None);
-                assert_eq!(data(fast.as_mut().unwrap()).await, "!");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn the_budget_is_given_back() {
-        let used = Arc::new(AtomicU64::new(0));
-        let mut writer = SharedWriter::new(SMALL, None, Box::new(Purse(used.clone(), 5)));
-        let reader = writer.body().reader().unwrap();
-        assert!(writer.push("abc".into()));
-        assert_eq!(used.load(Ordering::Relaxed), 3);
-        assert!(!writer.push("def".into()), "beyond the budget");
-        assert_eq!(used.load(Ordering::Relaxed), 0, "what is streamed is not charged");
-        writer.finish(None, None);
-        assert_eq!(Body::shared(reader).collect().await.unwrap().to_bytes(), "abcdef");
-
-        let mut writer = SharedWriter::new(SMALL, None, Box::new(Purse(used.clone(), 5)));
-        let body = writer.body();
-        writer.push("abc".into());
-        writer.finish(None, None);
-        let reader = body.reader().unwrap();
-        drop(body);
-        assert_eq!(used.load(Ordering::Relaxed), 3, "a reader still needs it");
-        drop(reader);
-        assert_eq!(used.load(Ordering::Relaxed), 0);
-    }
-
-    #[tokio::test]
-    async fn a_reader_that_leaves_makes_room() {
-        let mut writer = writer(SMALL, None);
-        let (mut fast, slow) = (writer.body().reader().unwrap(), writer.body().reader().unwrap());
-        writer.push("123456789".into());
-        data(&mut fast).await;
-        let waiting = tokio::spawn(async move {
-            writer.ready().await;
-            writer
-        });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-        drop(slow);
-        waiting.await.unwrap().finish(None, None);
-        assert!(frame(&mut fast).await.is_none());
-    }
-}
+mod tests;

@@ -14,25 +14,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Method, header};
 use tokio::sync::oneshot;
 
-use crate::clock::{self, Instant, Wall};
-use crate::error::{Error, InternalError, Refusal};
+use crate::clock::{self, Instant};
+use crate::error::{Error, InternalError};
 use crate::http::{Request, Response, Trail};
 use crate::layers::Inner;
 
-use super::core::{Core, Verdict};
-use super::directives::{RequestDirectives, ResponseDirectives};
+use super::core::Core;
+use super::directives::RequestDirectives;
 use super::entry::Entry;
 use super::fill::{self, Led, Order};
-use super::flight::{Apart, Flight, Interest, Join, Landing, Lead, flight_key};
+use super::flight::{Apart, Flight, Interest, Join, Landing, flight_key};
 use super::freshness::{self, Revalidate, Timing};
 use super::layer::Cache;
-use super::serve;
-use super::status::{Forward, Forwarded, HitKind, Outcome};
+use super::status::{Forward, Forwarded, HitKind};
 use super::storable;
-use super::validate::{self, HeadEffect};
+use super::validate;
 use super::vary::Variant;
 
 /// How many flights a request takes part in before it goes alone.
@@ -63,7 +62,12 @@ pub struct Stale {
 
 impl Fetch {
     /// Nothing is stored that fits.
-    pub fn of_miss(key: &[u8], asked: RequestDirectives, forward: Forward, selector: Option<Variant>) -> Self {
+    pub fn of_miss(
+        key: &[u8],
+        asked: RequestDirectives,
+        forward: Forward,
+        selector: Option<Variant>,
+    ) -> Self {
         Self { key: key.into(), asked, forward, stale: None, selector }
     }
 
@@ -79,11 +83,28 @@ impl Fetch {
         Self::of_stale(key, RequestDirectives::default(), Forward::Stale, Stale { entry, rights })
     }
 
-    fn stale_on_error(&self) -> Option<&Arc<Entry>> {
+    /// The key of what it asks for.
+    pub(super) const fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The client's directives.
+    pub(super) const fn asked(&self) -> &RequestDirectives {
+        &self.asked
+    }
+
+    /// Why the store cannot answer.
+    pub(super) const fn forward(&self) -> Forward {
+        self.forward
+    }
+
+    /// The entry that may stand in for an origin in trouble.
+    pub(super) fn stale_on_error(&self) -> Option<&Arc<Entry>> {
         self.stale.as_ref().filter(|stale| stale.rights.on_error).map(|stale| &stale.entry)
     }
 
-    fn stale_on_overload(&self) -> Option<&Arc<Entry>> {
+    /// The entry that may stand in when admission refuses.
+    pub(super) fn stale_on_overload(&self) -> Option<&Arc<Entry>> {
         self.stale.as_ref().filter(|stale| stale.rights.on_overload).map(|stale| &stale.entry)
     }
 }
@@ -112,7 +133,8 @@ impl<S: Inner> Cache<S> {
         let passes = authorized
             && core.store.get(&listed_key).await.is_some_and(|slot| slot.passes(request.received.wall));
         if fetch.asked.no_store || passes {
-            let detail = if passes { "known-not-stored" } else { storable::NotStored::RequestNoStore.as_str() };
+            let detail =
+                if passes { "known-not-stored" } else { storable::NotStored::RequestNoStore.as_str() };
             return self.alone_or_stale(core, request, &fetch, detail).await;
         }
         // A client that wants the origin's own word gets a flight that began after it asked (RFC 9111 §5.2.1.4).
@@ -332,119 +354,11 @@ impl<S: Inner> Cache<S> {
     }
 }
 
-/// Now, and never before the request came, whatever the wall clock does.
-fn now_for(request: &Request) -> Wall {
-    clock::now().wall.max(request.received.wall)
-}
-
 /// How long a follower waits: long enough to be worth it, and short enough to go alone then.
 fn patience(request: &Request) -> Instant {
     let now = clock::now().instant;
     match request.deadline {
         Some(deadline) => now + deadline.saturating_duration_since(now) / 2,
         None => now + WAIT,
-    }
-}
-
-impl Core {
-    /// What is needed of a request to answer it after it was sent.
-    fn keep(&self, request: &Request) -> Request {
-        let mut kept = fill::plain_copy(request, request.trail.clone());
-        kept.method = request.method.clone();
-        kept.headers = request.headers.clone();
-        kept
-    }
-
-    /// The answer of a response that is on its way.
-    fn shared(
-        &self,
-        request: &Request,
-        fetch: &Fetch,
-        lead: &Lead,
-        interest: Interest,
-        collapsed: bool,
-    ) -> Option<Response> {
-        let now = now_for(request);
-        let mut response = serve::lead(request, lead, interest, now)?;
-        let forwarded = Forwarded {
-            status: Some(lead.status),
-            ttl: lead.stored.then(|| lead.lifetime.ttl(now)),
-            stored: lead.stored,
-            collapsed,
-            ..Forwarded::new(fetch.forward)
-        };
-        self.meter.mark(&request.trail, &Outcome::Forwarded(forwarded), &mut response);
-        Some(response)
-    }
-
-    /// The answer of an entry that the origin confirmed.
-    fn confirmed(&self, request: &Request, fetch: &Fetch, entry: &Entry, collapsed: bool) -> Response {
-        let now = now_for(request);
-        let forwarded = Forwarded {
-            status: Some(StatusCode::NOT_MODIFIED),
-            ttl: Some(entry.lifetime().ttl(now)),
-            stored: true,
-            collapsed,
-            ..Forwarded::new(fetch.forward)
-        };
-        self.answer(request, entry, &Outcome::Forwarded(forwarded), now)
-    }
-
-    /// The answer of a stale entry in place of one that did not come.
-    fn stand_in(&self, request: &Request, entry: Option<&Arc<Entry>>, kind: HitKind) -> Result<Response, Error> {
-        let entry = entry.ok_or(InternalError::Bug("no entry to stand in"))?;
-        Ok(self.hit(request, entry, kind, now_for(request)))
-    }
-
-    fn has_stand_in(&self, fetch: &Fetch, error: &Error) -> bool {
-        stand_in_for(fetch, error).is_some()
-    }
-
-    /// A stale entry where it may stand in for this error, else the error.
-    fn fall_back(&self, request: &Request, fetch: &Fetch, error: Error) -> Result<Response, Error> {
-        match stand_in_for(fetch, &error) {
-            Some((entry, kind)) => self.stand_in(request, Some(entry), kind),
-            None => self.forwarded(&request.trail, Forwarded::new(fetch.forward), Err(error)),
-        }
-    }
-
-    async fn head_came(
-        &self,
-        request: &Request,
-        fetch: &Fetch,
-        entry: &Arc<Entry>,
-        (status, update): (StatusCode, &HeaderMap),
-        timing: Timing,
-    ) {
-        let stored = entry.headers(0);
-        match validate::head_effect(&stored, entry.length(), status, update) {
-            HeadEffect::None => {}
-            HeadEffect::Invalidate => self.store.remove_entry(&fetch.key, entry.id()).await,
-            HeadEffect::Update => {
-                let mut headers = validate::merge(&stored, update, timing.received);
-                let directives = ResponseDirectives::of(&headers);
-                let get = fill::plain_copy(request, Trail::off());
-                let judged =
-                    self.judge(&get, &fetch.asked, entry.status(), &headers, &directives, timing);
-                let Ok(Verdict { lifetime, variant }) = judged else {
-                    return self.store.remove_entry(&fetch.key, entry.id()).await;
-                };
-                storable::prepare(&mut headers, &directives, timing.received);
-                let body = entry.stored_body();
-                let fresh = Entry::new(entry.status(), &headers, lifetime, variant, timing.received, body);
-                self.store.put(&fetch.key, Arc::new(fresh), self.plan.max_variants).await;
-            }
-        }
-    }
-}
-
-/// What may stand in for this error, if anything.
-fn stand_in_for<'a>(fetch: &'a Fetch, error: &Error) -> Option<(&'a Arc<Entry>, HitKind)> {
-    match error {
-        Error::Upstream(_) => Some((fetch.stale_on_error()?, HitKind::StaleIfError)),
-        Error::Refused(Refusal::QueueFull { .. } | Refusal::QueueTimeout { .. }) => {
-            Some((fetch.stale_on_overload()?, HitKind::StaleOnOverload))
-        }
-        Error::Client(_) | Error::Refused(_) | Error::Internal(_) => None,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It is a task of its own, so that a client that leaves takes nothing from the others. When all have left it
 //! ends at once, and the request to the origin with it, except where finishing is the better bargain
-//! ([`worth_finishing`]).
+//! (see [`pump`](super::pump)).
 //!
 //! Nothing partial is ever stored: the store sees a body that ended as its framing said, or nothing.
 
@@ -13,13 +13,12 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use http_body::Body as _;
-use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use crate::clock::{self, Now};
-use crate::error::{Error, InternalError, UpstreamError, UpstreamErrorKind};
+use crate::error::{Error, InternalError};
 use crate::http::shared::{Limits, SharedWriter};
-use crate::http::{Attempt, Body, Request, RequestBody, Response, Trail};
+use crate::http::{Attempt, Request, RequestBody, Response, Trail};
 use crate::layers::Inner;
 use crate::metrics::GaugeHold;
 
@@ -36,9 +35,6 @@ const WINDOW: u64 = 256 * 1024;
 
 /// How long in all the slowest of them may keep the others waiting.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A fill nobody reads any more is finished if no more than this is missing, in bytes.
-const NEARLY_DONE: u64 = 256 * 1024;
 
 /// How long a key is remembered whose answers cannot be shared.
 const PASS_TIME: Duration = Duration::from_secs(10);
@@ -95,12 +91,6 @@ pub fn plain_copy(request: &Request, trail: Trail) -> Request {
     }
 }
 
-/// Whether a fill that nobody reads is finished: it is for the store alone (`background`), at least half of its known
-/// length is here, or little of it is missing.
-fn worth_finishing(background: bool, length: Option<u64>, here: u64) -> bool {
-    background || length.is_some_and(|length| here >= length / 2 || length - here <= NEARLY_DONE)
-}
-
 /// Takes off in a task of its own.
 pub fn launch<S: Inner>(inner: Arc<S>, core: Arc<Core>, order: Order) {
     let counted = core.meter.fill();
@@ -120,14 +110,14 @@ pub fn launch<S: Inner>(inner: Arc<S>, core: Arc<Core>, order: Order) {
 }
 
 /// A flight on the list. However the fill ends, it leaves the list and no follower waits for ever.
-struct Listing {
-    core: Arc<Core>,
-    flight: Arc<Flight>,
-    key: Box<[u8]>,
+pub(super) struct Listing {
+    pub(super) core: Arc<Core>,
+    pub(super) flight: Arc<Flight>,
+    pub(super) key: Box<[u8]>,
 }
 
 impl Listing {
-    fn leave(&self) {
+    pub(super) fn leave(&self) {
         self.core.store.flights().leave(&self.key, &self.flight);
     }
 }
@@ -139,15 +129,15 @@ impl Drop for Listing {
     }
 }
 
-struct Fill {
-    listing: Listing,
-    core: Arc<Core>,
+pub(super) struct Fill {
+    pub(super) listing: Listing,
+    pub(super) core: Arc<Core>,
     key: Box<[u8]>,
     request: Request,
     directives: RequestDirectives,
     stale: Option<Arc<Entry>>,
     stale_on_error: bool,
-    background: bool,
+    pub(super) background: bool,
     leader: Option<oneshot::Sender<Led>>,
     _counted: GaugeHold,
 }
@@ -272,7 +262,7 @@ impl Fill {
     }
 
     /// Remembers that waiting for the key's answers is not worth it.
-    async fn mark_pass(&self) {
+    pub(super) async fn mark_pass(&self) {
         let until = clock::now().wall.plus(PASS_TIME);
         self.core.store.mark_pass(&self.listing.key, until).await;
     }
@@ -339,70 +329,6 @@ impl Fill {
             self.core.store.remove_entry(&self.key, entry.id()).await;
         }
     }
-
-    /// Moves the body into the writer to its clean end; none where it fails or is given up. The last chunk is held
-    /// back, so that whoever has read it all finds it in the store.
-    async fn pump(
-        &self,
-        mut writer: SharedWriter,
-        mut body: Body,
-        length: Option<u64>,
-    ) -> Option<(SharedWriter, Option<Bytes>, Option<HeaderMap>)> {
-        let mut listed = true;
-        let mut here: u64 = 0;
-        loop {
-            let frame = tokio::select! {
-                frame = next(&mut writer, &mut body) => frame,
-                () = self.given_up(length, here, listed) => return None,
-            };
-            let (last, trailers) = match frame.map(|frame| frame.map(http_body::Frame::into_data)) {
-                Some(Ok(Ok(data))) => {
-                    here += data.len() as u64;
-                    if body.is_end_stream() {
-                        (Some(data), None)
-                    } else {
-                        if !writer.push(data) && std::mem::take(&mut listed) {
-                            // Too large to store: nobody can join it from now on.
-                            self.listing.leave();
-                            self.mark_pass().await;
-                        }
-                        continue;
-                    }
-                }
-                Some(Ok(Err(frame))) => (None, frame.into_trailers().ok()),
-                Some(Err(error)) => {
-                    writer.fail(error);
-                    return None;
-                }
-                None => (None, None),
-            };
-            if length.is_some_and(|length| length != here) {
-                writer.fail(UpstreamError::sent(UpstreamErrorKind::BodyIncomplete).into());
-                return None;
-            }
-            return Some((writer, last, trailers));
-        }
-    }
-
-    /// Waits until nobody reads and finishing is not worth it.
-    async fn given_up(&self, length: Option<u64>, here: u64, listed: bool) {
-        let flight = &self.listing.flight;
-        if listed && worth_finishing(self.background, length, here) {
-            return std::future::pending().await;
-        }
-        loop {
-            flight.deserted().await;
-            // Off the list first: a request that comes now must not join what is about to end.
-            if self.core.store.flights().desert(&self.listing.key, flight) {
-                return;
-            }
-        }
-    }
-}
-
-async fn next(writer: &mut SharedWriter, body: &mut Body) -> Option<Result<http_body::Frame<Bytes>, Error>> {
-    writer.ready().await;
-    body.frame().await
 }
 
 /// The fields that may not be stored, for the one who asked.

@@ -30,7 +30,8 @@ const LENGTHS: usize = 6;
 impl Fields {
     /// Packs end-to-end fields. `Age` and `Content-Length` stay out: an answer gets its own.
     pub fn pack(headers: &HeaderMap) -> Self {
-        let kept = || headers.iter().filter(|(name, _)| **name != header::AGE && **name != header::CONTENT_LENGTH);
+        let kept =
+            || headers.iter().filter(|(name, _)| **name != header::AGE && **name != header::CONTENT_LENGTH);
         let size = kept().map(|(name, value)| LENGTHS + name.as_str().len() + value.len()).sum();
         let mut packed = Vec::with_capacity(size);
         let mut count = 0;

@@ -46,9 +46,9 @@ impl<S> Cache<S> {
         route: &str,
         inner: S,
     ) -> Self {
-        let core = plan.filter(|plan| plan.enabled).map(|plan| {
-            Arc::new(Core { plan, namespace, store, meter: Meter::new(metrics, route) })
-        });
+        let core = plan
+            .filter(|plan| plan.enabled)
+            .map(|plan| Arc::new(Core { plan, namespace, store, meter: Meter::new(metrics, route) }));
         Self { inner: Arc::new(inner), core }
     }
 }
@@ -195,7 +195,10 @@ impl<'a, S: Inner> Service<Request> for &'a Cache<S> {
 }
 
 impl<S: Inner> Cache<S> {
-    fn later<'a>(&'a self, future: impl Future<Output = Result<Response, Error>> + Send + 'a) -> CacheFuture<'a, S> {
+    fn later<'a>(
+        &'a self,
+        future: impl Future<Output = Result<Response, Error>> + Send + 'a,
+    ) -> CacheFuture<'a, S> {
         Either::later(Either::Right { future: Either::Right { future: Box::pin(future) } })
     }
 

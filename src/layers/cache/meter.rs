@@ -63,7 +63,8 @@ impl Meter {
 
     fn add(&self, trail: &Trail, result: &'static str, reason: &'static str) {
         trail.note(|notes| (notes.cache, notes.cache_reason) = (Some(result), Some(reason)));
-        let known = self.others.read().unwrap_or_else(PoisonError::into_inner).get(&(result, reason)).cloned();
+        let known =
+            self.others.read().unwrap_or_else(PoisonError::into_inner).get(&(result, reason)).cloned();
         let counter = known.unwrap_or_else(|| {
             let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
             others

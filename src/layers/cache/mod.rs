@@ -1,7 +1,8 @@
 //! The cache: answers from the store what it can (RFC 9111), asks the origin once for what many want.
 //!
 //! In reading order: [`layer`] decides what can be decided at once; [`fetch`] asks the origin, with
-//! [`flight`]s that many requests share and the [`fill`] task that carries one out; [`store`] holds every
+//! [`flight`]s that many requests share and the [`fill`] task that carries one out, its body through [`pump`]; [`answer`] and
+//! [`serve`] make of it what each client gets; [`store`] holds every
 //! [`entry`]. What the RFCs say is in pure files: [`key`], [`vary`], [`storable`], [`freshness`],
 //! [`validate`], [`range`], and [`status`] for what the client is told.
 //!
@@ -20,6 +21,7 @@
 //!   for anybody; requests with `Authorization` are remembered apart.
 //! - A client that leaves does not end a fill that others read, that is half done, or that is nearly done.
 
+pub mod answer;
 pub mod config;
 pub mod core;
 pub mod dates;
@@ -34,6 +36,7 @@ pub mod key;
 pub mod layer;
 pub mod meter;
 pub mod plan;
+pub mod pump;
 pub mod range;
 pub mod serve;
 pub mod status;

@@ -77,7 +77,13 @@ impl Slot {
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
         gauges.entries.add(i64::try_from(variants.len()).unwrap_or(i64::MAX));
         gauges.bytes.add(i64::from(weight));
-        Arc::new(Self { variants, pass_until, weight, gauges: gauges.clone(), retired: AtomicBool::new(false) })
+        Arc::new(Self {
+            variants,
+            pass_until,
+            weight,
+            gauges: gauges.clone(),
+            retired: AtomicBool::new(false),
+        })
     }
 
     /// The entry that answers a request with these fields.
@@ -116,7 +122,7 @@ impl Store {
     pub fn new(plan: &StorePlan, metrics: &Metrics) -> Self {
         let cache = moka::future::Cache::builder()
             .max_capacity(plan.memory)
-            .weigher(|_: &Box<[u8]>, slot: &Arc<Slot>| slot.weight)
+            .weigher(|_, slot: &Arc<Slot>| slot.weight)
             .build_with_hasher(RandomState::new());
         let gauges = Gauges {
             entries: metrics.gauge("forebay_cache_entries", "Responses in the store.", &[]),
@@ -128,7 +134,8 @@ impl Store {
             ),
         };
         let in_flight = metrics.gauge("forebay_cache_fill_bytes", "Bytes on their way into the store.", &[]);
-        let fills = FillMemory { used: AtomicU64::new(0), limit: plan.memory / FILLS_SHARE, gauge: in_flight };
+        let fills =
+            FillMemory { used: AtomicU64::new(0), limit: plan.memory / FILLS_SHARE, gauge: in_flight };
         Self {
             cache,
             flights: Flights::new(),
@@ -215,10 +222,8 @@ impl Store {
             .entry(key.into())
             .and_compute_with(async |old| {
                 let old = old.map(moka::Entry::into_value);
-                let (mut variants, mut pass_until) = old
-                    .as_ref()
-                    .map(|slot| (slot.variants.clone(), slot.pass_until))
-                    .unwrap_or_default();
+                let (mut variants, mut pass_until) =
+                    old.as_ref().map(|slot| (slot.variants.clone(), slot.pass_until)).unwrap_or_default();
                 change(&mut variants, &mut pass_until);
                 if let Some(slot) = &old {
                     slot.retire();

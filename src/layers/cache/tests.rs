@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,7 +24,6 @@ use crate::http::{Attempt, Body, Peer, Request, RequestBody, RequestId, Response
 use crate::layers::{Boxed, Inner};
 use crate::metrics::Metrics;
 use crate::report::{Path, Report};
-use crate::units::Time;
 
 /// One request as the origin sees it; dropped without an answer, the origin never answers.
 struct Asked {
@@ -243,7 +242,7 @@ async fn a_hit_is_the_stored_answer_with_its_age() {
     let got = bench.get();
     let date = "Sun, 06 Nov 1994 08:49:37 GMT";
     let fields = [
-        ("cache-control", "max-age=999999999"),
+        ("cache-control", "max-age=2000000000"),
         ("date", date),
         ("link", "</a>"),
         ("link", "</b>"),
@@ -252,7 +251,11 @@ async fn a_hit_is_the_stored_answer_with_its_age() {
     ];
     bench.asked().await.answer(Ok(response(200, &fields, "hello")));
     let first = got.await.unwrap().unwrap();
-    assert!(status_of(&first).starts_with("forebay; fwd=uri-miss; fwd-status=200; ttl="), "{}", status_of(&first));
+    assert!(
+        status_of(&first).starts_with("forebay; fwd=uri-miss; fwd-status=200; ttl="),
+        "{}",
+        status_of(&first)
+    );
     assert!(status_of(&first).contains("; stored"));
     assert_eq!(text(first).await, "hello");
     // The first two make the thread's ready map, the third uses it, the last is a second later.
@@ -333,7 +336,8 @@ async fn two_hundred_share_one_flight_and_its_first_byte() {
 
 #[tokio::test]
 async fn without_collapse_everybody_asks() {
-    let mut bench = bench_with(|config| config.collapse = false, StorePlan { memory: 1 << 20, max_object: 1024 });
+    let mut bench =
+        bench_with(|config| config.collapse = false, StorePlan { memory: 1 << 20, max_object: 1024 });
     let clients = [bench.get(), bench.get()];
     for _ in 0..2 {
         bench.asked().await.answer(Ok(response(200, FRESH, "x")));
@@ -409,7 +413,8 @@ async fn a_fill_nobody_reads_is_finished_if_it_is_worth_it() {
 #[tokio::test]
 async fn nothing_partial_is_stored() {
     // (length said, chunks, whether the body ends well)
-    for (said, sent, clean) in [(Some("6"), "abc", true), (Some("6"), "abcdefg", true), (None, "abc", false)] {
+    for (said, sent, clean) in [(Some("6"), "abc", true), (Some("6"), "abcdefg", true), (None, "abc", false)]
+    {
         let mut bench = bench();
         let got = bench.get();
         let (mut writer, body) = stream(None);
@@ -417,11 +422,15 @@ async fn nothing_partial_is_stored() {
         fields.extend(said.map(|said| ("content-length", said)));
         bench.asked().await.answer(Ok(response_with(200, &fields, body)));
         writer.push(Bytes::from_static(sent.as_bytes()));
-        if clean { writer.finish(None, None) } else { drop(writer) }
+        if clean {
+            writer.finish(None, None)
+        } else {
+            drop(writer)
+        }
         let got = got.await.unwrap().unwrap();
         let end = got.body.collect().await;
-        // A reader of a known length has all of it when it has that many; else it learns that the rest is missing.
-        assert_eq!(end.is_err(), sent.len() < 6, "{said:?} {sent}");
+        // Whoever reads it learns that it is not what was said.
+        assert!(end.is_err(), "{said:?} {sent}");
         bench.is_idle().await;
         let again = bench.get();
         bench.asked().await.answer(Ok(response(200, FRESH, "abcdef")));
@@ -459,15 +468,13 @@ async fn an_answer_not_to_be_shared_releases_the_followers_in_parallel() {
         // The key is remembered: nobody waits for anybody.
         let next = [bench.get(), bench.get()];
         for _ in 0..2 {
-            others_wait(&mut bench).await;
+            drop(bench.asked().await);
         }
-        next.map(|asking| asking.abort());
+        for asking in next {
+            asking.abort();
+        }
         bench.is_idle().await;
     }
-}
-
-async fn others_wait(bench: &mut Bench) {
-    drop(bench.asked().await);
 }
 
 #[tokio::test]
@@ -564,7 +571,6 @@ async fn a_body_too_large_is_streamed_and_not_stored() {
 
 #[tokio::test]
 async fn the_store_keeps_to_its_memory() {
-    let metrics = Metrics::default();
     let mut bench = bench_with(|_| {}, StorePlan { memory: 100_000, max_object: 10_000 });
     for n in 0..200 {
         let got = bench.send(bench.request(Method::GET, &format!("/{n}"), 0, &[]));
@@ -573,7 +579,6 @@ async fn the_store_keeps_to_its_memory() {
         text(got.await.unwrap().unwrap()).await;
     }
     bench.store.settle().await;
-    let _ = metrics;
     let mut hits = 0;
     for n in 0..200 {
         let got = bench.send(bench.request(Method::GET, &format!("/{n}"), 0, &[]));
@@ -590,7 +595,8 @@ async fn a_stale_entry_is_confirmed_with_its_validators() {
     let stored = [("cache-control", "max-age=10"), ("etag", "\"1\""), ("x-old", "1"), ("x-kept", "1")];
     bench.fill(&stored, "body").await;
     // The client's own condition must not reach the origin in place of ours.
-    let got = bench.get_at(60, &[("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT"), ("range", "bytes=0-0")]);
+    let got =
+        bench.get_at(60, &[("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT"), ("range", "bytes=0-0")]);
     let follower = bench.get_at(60, &[]);
     let asked = bench.asked().await;
     assert_eq!(asked.header("if-none-match"), Some("\"1\""));
@@ -615,7 +621,9 @@ async fn a_stale_entry_is_confirmed_with_its_validators() {
 #[tokio::test]
 async fn a_304_for_something_else_is_asked_again_without_conditions() {
     let mut bench = bench();
-    bench.fill(&[("cache-control", "max-age=10"), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")], "old").await;
+    bench
+        .fill(&[("cache-control", "max-age=10"), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")], "old")
+        .await;
     let got = bench.get_at(60, &[]);
     let asked = bench.asked().await;
     assert!(asked.header("if-modified-since").is_some());
@@ -655,17 +663,23 @@ async fn stale_while_revalidate_serves_at_once_and_asks_once() {
 
 #[tokio::test]
 async fn a_stale_entry_stands_in_for_an_origin_in_trouble() {
-    let overload = || Error::Refused(Refusal::QueueFull { retry_after: Duration::from_secs(1) });
     type Answer = fn() -> Result<Response, Error>;
     let cases: [(&str, Answer, Option<&str>); 6] = [
         ("max-age=10", || Err(gone()), Some("stale-if-error")),
-        ("max-age=10", || Ok(response(503, &[("cache-control", "max-age=60")], "sorry")), Some("stale-if-error")),
+        (
+            "max-age=10",
+            || Ok(response(503, &[("cache-control", "max-age=60")], "sorry")),
+            Some("stale-if-error"),
+        ),
         ("max-age=10", || Ok(response(404, &[], "no")), None),
-        ("max-age=10", || Err(Error::Refused(Refusal::QueueFull { retry_after: Duration::ZERO })), Some("stale-on-overload")),
+        (
+            "max-age=10",
+            || Err(Error::Refused(Refusal::QueueFull { retry_after: Duration::ZERO })),
+            Some("stale-on-overload"),
+        ),
         ("max-age=10, must-revalidate", || Err(gone()), None),
         ("max-age=10, stale-if-error=5", || Err(gone()), None),
     ];
-    let _ = overload;
     for (control, answer, detail) in cases {
         let mut bench = bench();
         bench.fill(&[("cache-control", control)], "old").await;
@@ -699,9 +713,8 @@ async fn variants_are_told_apart() {
     let mut bench = bench();
     let fields = [("cache-control", "max-age=60"), ("vary", "x-kind")];
     // The key's Vary is not known yet: all join one flight, and those it does not suit fly again, together.
-    let clients: Vec<_> = (0..30)
-        .map(|n| (n % 3, bench.get_at(0, &[("x-kind", ["a", "b", "c"][n % 3])])))
-        .collect();
+    let clients: Vec<_> =
+        (0..30).map(|n| (n % 3, bench.get_at(0, &[("x-kind", ["a", "b", "c"][n % 3])]))).collect();
     for _ in 0..3 {
         let asked = bench.asked().await;
         bench.settle().await;
@@ -730,7 +743,8 @@ async fn variants_are_told_apart() {
 
 #[tokio::test]
 async fn no_more_variants_than_allowed() {
-    let mut bench = bench_with(|config| config.max_variants = 2, StorePlan { memory: 1 << 20, max_object: 1024 });
+    let mut bench =
+        bench_with(|config| config.max_variants = 2, StorePlan { memory: 1 << 20, max_object: 1024 });
     for kind in ["a", "b", "c"] {
         let got = bench.get_at(0, &[("x-kind", kind)]);
         let fields = [("cache-control", "max-age=60"), ("vary", "x-kind")];
@@ -882,7 +896,10 @@ async fn a_client_has_its_say() {
     let cached = bench.get_at(1, &[("cache-control", "only-if-cached")]).await.unwrap().unwrap();
     assert_eq!(text(cached).await, "b");
     // §5.2.1.4: two that want the origin's own word do not share it.
-    let clients = [bench.get_at(1, &[("cache-control", "no-cache")]), bench.get_at(1, &[("cache-control", "no-cache")])];
+    let clients = [
+        bench.get_at(1, &[("cache-control", "no-cache")]),
+        bench.get_at(1, &[("cache-control", "no-cache")]),
+    ];
     let both = [bench.asked().await, bench.asked().await];
     for asked in both {
         asked.answer(Ok(response(200, FRESH, "c")));
@@ -930,7 +947,8 @@ async fn requests_with_content_pass() {
 
 #[tokio::test]
 async fn a_cache_that_is_off_leaves_answers_alone() {
-    let mut bench = bench_with(|config| config.enabled = false, StorePlan { memory: 1 << 20, max_object: 1024 });
+    let mut bench =
+        bench_with(|config| config.enabled = false, StorePlan { memory: 1 << 20, max_object: 1024 });
     for _ in 0..2 {
         let got = bench.get();
         bench.asked().await.answer(Ok(response(200, FRESH, "x")));
@@ -976,18 +994,4 @@ async fn only_what_may_not_be_shared_is_withheld_from_others() {
         cookies.push(field(&client.await.unwrap().unwrap(), "set-cookie").map(str::to_owned));
     }
     assert_eq!(cookies, [Some("a=1".to_owned()), None]);
-}
-
-#[test]
-fn the_units_of_the_config_reach_the_plan() {
-    let config = CacheConfig { stale_if_error: Time::secs(7), ..CacheConfig::default() };
-    let plan = plan::plan(&config, &Path::default(), &mut Report::new());
-    assert_eq!(plan.ttl.stale_if_error, Duration::from_secs(7));
-}
-
-/// So that the compiler tells when a future of ours is not `Send`.
-#[allow(dead_code)]
-fn futures_are_send(cache: &Cache<Origin>, request: Request) -> impl Future + Send {
-    let _: Mutex<()> = Mutex::default();
-    cache.send(request)
 }
