@@ -11,6 +11,7 @@ pub mod cache;
 pub mod deadline;
 pub mod fixed;
 pub mod rate_limit;
+pub mod refuse;
 pub mod respond;
 pub mod retry;
 pub mod transform;

@@ -35,6 +35,11 @@ impl<S> AccessLog<S> {
     ) -> Self {
         Self { recorder: Arc::new(Recorder::new(route, upstream, writer, metrics)), inner }
     }
+
+    /// The same records around another service.
+    pub fn around<T>(&self, inner: T) -> AccessLog<T> {
+        AccessLog { recorder: self.recorder.clone(), inner }
+    }
 }
 
 impl<'a, S: Inner> Service<Request> for &'a AccessLog<S> {

@@ -28,6 +28,7 @@ const DRAIN_MAX_BYTES: u64 = 16 * 1024;
 type Outcome = Result<Response, Error>;
 
 /// Makes failed attempts of `S` again.
+#[derive(Debug)]
 pub struct Retry<S> {
     plan: RetryPlan,
     budget: Arc<Budget>,

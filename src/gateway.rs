@@ -1,0 +1,340 @@
+//! The gateway: the table of built routes, swapped as a whole, and what a request does with it.
+//!
+//! Building a table takes what is equal from the one before: an upstream whose plan did not change keeps its pools and
+//! latencies, a limiter its buckets, a retry budget its balance. Stored responses live in the process-wide store, under
+//! a namespace that is made from what decides their meaning, so they are found again iff it is the same.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::error::{Error, Refusal};
+use crate::http::{Request, RequestId, Response};
+use crate::layers::access_log::{AccessLog, LogWriter};
+use crate::layers::admission::{Admission, Gate};
+use crate::layers::body_limit::BodyLimit;
+use crate::layers::cache::{Cache, Store};
+use crate::layers::deadline::Deadline;
+use crate::layers::fixed::Fixed;
+use crate::layers::rate_limit::config::Scope;
+use crate::layers::rate_limit::{Limiter, RateLimit};
+use crate::layers::respond::{self, Respond};
+use crate::layers::retry::{Budget, Retry};
+use crate::layers::transform::{TransformRequest, TransformResponse};
+use crate::layers::{Inner, refuse::Refuse};
+use crate::metrics::Metrics;
+use crate::plan::{AnswerPlan, OriginPlan, Plan, RoutePlan};
+use crate::route::{Found, RouteTable};
+use crate::stack::{Policy, Stack, ToUpstream};
+use crate::upstream::{Balance, BuildError, Upstream};
+
+/// Why a table cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// An upstream's files cannot be used.
+    #[error(transparent)]
+    Upstream(#[from] BuildError),
+    /// A route leads to an upstream that the plan does not have: no validated plan does.
+    #[error("route `{0}` leads nowhere")]
+    NoUpstream(String),
+}
+
+/// The route that requests without one are logged under.
+const UNROUTED: &str = "-";
+
+/// What lives as long as the process and is shared by all tables.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The metrics.
+    pub metrics: Metrics,
+    /// The stored responses.
+    pub store: Arc<Store>,
+    /// The access log, unless it is off.
+    pub log: Option<LogWriter>,
+}
+
+/// The gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    table: ArcSwap<Table>,
+    generation: AtomicU64,
+    shared: Shared,
+}
+
+/// The routes and what they share.
+#[derive(Debug)]
+pub struct Table {
+    routes: RouteTable<Arc<Route>>,
+    /// Records the requests that no route takes.
+    unrouted: AccessLog<()>,
+    origins: BTreeMap<String, Arc<Origin>>,
+    limiters: HashMap<(String, String), Arc<Limiter>>,
+    plan: Plan,
+}
+
+/// A built route.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name.
+    pub name: String,
+    /// The upstream it leads to, unless it answers itself.
+    pub upstream: Option<String>,
+    stack: Stack,
+}
+
+/// A built upstream.
+#[derive(Debug)]
+pub struct Origin {
+    plan: OriginPlan,
+    /// Its endpoints.
+    pub upstream: Arc<Upstream>,
+    /// Its admission.
+    pub gate: Arc<Gate>,
+    /// Budgets by their plan: routes that ask for the same share one.
+    budgets: Vec<Arc<Budget>>,
+}
+
+impl Gateway {
+    /// Builds the first table.
+    ///
+    /// # Errors
+    /// When an upstream's TLS files cannot be used.
+    pub fn from_plan(plan: &Plan, shared: Shared) -> Result<Self, TableError> {
+        let table = Table::build(plan, None, &shared)?;
+        Ok(Self { table: ArcSwap::from_pointee(table), generation: AtomicU64::new(1), shared })
+    }
+
+    /// Builds a table from `plan` aside and swaps it in; requests in flight end on the one they began with.
+    ///
+    /// # Errors
+    /// When an upstream's TLS files cannot be used; the table in use stays.
+    pub fn swap(&self, plan: &Plan) -> Result<(), TableError> {
+        let before = self.table.load_full();
+        let table = Table::build(plan, Some(&before), &self.shared)?;
+        self.table.store(Arc::new(table));
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.forget_removed(plan);
+        Ok(())
+    }
+
+    /// Takes the series of routes and upstreams that are gone out of the metrics.
+    fn forget_removed(&self, plan: &Plan) {
+        self.shared.metrics.retain(|_, labels| {
+            let route = labels
+                .get("route")
+                .is_none_or(|name| name == UNROUTED || plan.routes.iter().any(|route| route.name == name));
+            route && labels.get("upstream").is_none_or(|name| plan.upstreams.contains_key(name))
+        });
+    }
+
+    /// How many tables have been in use.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// The table in use.
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// Answers a request.
+    pub async fn call(&self, mut request: Request) -> Response {
+        let id = request.id.clone();
+        let found = self.find(&mut request);
+        let answer = match &found {
+            Ok(route) => match &route.stack {
+                Stack::Upstream(stack) => stack.send(request).await,
+                Stack::Fixed(stack) => stack.send(request).await,
+            },
+            Err(refusal) => {
+                let table = self.table.load_full();
+                let stack = table.unrouted.around(Respond::new(Refuse(refusal.clone())));
+                stack.send(request).await
+            }
+        };
+        // `Respond` has made a response of every error; this is for the type.
+        answer.unwrap_or_else(|error| respond::response(&error, &id))
+    }
+
+    fn find(&self, request: &mut Request) -> Result<Arc<Route>, Refusal> {
+        let table = self.table.load();
+        let target = &request.target;
+        match table.routes.find(
+            target.host(),
+            target.path(),
+            &request.method,
+            &request.headers,
+            target.query(),
+        ) {
+            Found::Route { value, params } => {
+                request.params = params;
+                Ok(value.clone())
+            }
+            Found::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
+            Found::NotFound => Err(Refusal::NoRoute),
+        }
+    }
+
+    /// The response to a request that was refused at the border.
+    pub fn refused(&self, error: &Error, id: &RequestId) -> Response {
+        let reason = [("reason", error.as_str())];
+        self.shared
+            .metrics
+            .counter("forebay_refused_requests_total", "Requests whose head broke a rule.", &reason)
+            .increment();
+        respond::response(error, id)
+    }
+}
+
+impl Table {
+    /// The plan it was built from.
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The routes, in the order in which they win.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter().map(|(_, _, route)| &**route)
+    }
+
+    /// The upstreams, by name.
+    pub const fn origins(&self) -> &BTreeMap<String, Arc<Origin>> {
+        &self.origins
+    }
+
+    fn build(plan: &Plan, before: Option<&Self>, shared: &Shared) -> Result<Self, TableError> {
+        let mut origins = BTreeMap::new();
+        for (name, origin) in &plan.upstreams {
+            origins.insert(name.clone(), Origin::build(name, origin, plan, before, &shared.metrics)?);
+        }
+        let mut builder = Builder { origins: &origins, before, shared, limiters: HashMap::new() };
+        let mut routes = Vec::new();
+        for route in &plan.routes {
+            let built = Arc::new(Route {
+                name: route.name.clone(),
+                upstream: route.upstream().map(str::to_owned),
+                stack: builder.stack(route)?,
+            });
+            routes.push((route.matching.clone(), route.priority, built));
+        }
+        let routes = RouteTable::new(routes);
+        let limiters = builder.limiters;
+        let unrouted = AccessLog::new(UNROUTED, None, shared.log.clone(), &shared.metrics, ());
+        Ok(Self { routes, unrouted, origins, limiters, plan: plan.clone() })
+    }
+}
+
+impl Origin {
+    fn build(
+        name: &str,
+        origin: &OriginPlan,
+        plan: &Plan,
+        before: Option<&Table>,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, TableError> {
+        let old = before.and_then(|table| table.origins.get(name));
+        let upstream = match old.filter(|old| old.plan.endpoints == origin.endpoints) {
+            Some(old) => old.upstream.clone(),
+            None => Upstream::build(name, &origin.endpoints, metrics)?,
+        };
+        let gate = match old.filter(|old| old.plan.admission == origin.admission) {
+            Some(old) => old.gate.clone(),
+            None => Gate::new(name, &origin.admission, metrics),
+        };
+        let mut budgets: Vec<Arc<Budget>> = Vec::new();
+        for route in &plan.routes {
+            if let AnswerPlan::Upstream { name: to, retry, .. } = &route.answer
+                && to == name
+                && !budgets.iter().any(|budget| budget.plan() == retry.budget)
+            {
+                let kept = old.and_then(|old| old.budgets.iter().find(|kept| kept.plan() == retry.budget));
+                budgets.push(kept.cloned().unwrap_or_else(|| Arc::new(Budget::new(retry.budget))));
+            }
+        }
+        Ok(Arc::new(Self { plan: origin.clone(), upstream, gate, budgets }))
+    }
+}
+
+/// Builds stacks, keeping what can be kept.
+struct Builder<'a> {
+    origins: &'a BTreeMap<String, Arc<Origin>>,
+    before: Option<&'a Table>,
+    shared: &'a Shared,
+    limiters: HashMap<(String, String), Arc<Limiter>>,
+}
+
+impl Builder<'_> {
+    fn stack(&mut self, route: &RoutePlan) -> Result<Stack, TableError> {
+        let outer = self.limits(route, Scope::All);
+        Ok(match &route.answer {
+            AnswerPlan::Fixed(fixed) => {
+                Stack::Fixed(Box::new(self.policy(route, None, outer, Fixed::new(fixed.clone()))))
+            }
+            AnswerPlan::Upstream { name, .. } => {
+                let inner =
+                    self.upstream_stack(route).ok_or_else(|| TableError::NoUpstream(route.name.clone()))?;
+                Stack::Upstream(Box::new(self.policy(route, Some(name), outer, inner)))
+            }
+        })
+    }
+
+    fn policy<S: Inner>(
+        &self,
+        route: &RoutePlan,
+        upstream: Option<&str>,
+        limits: Vec<Arc<Limiter>>,
+        inner: S,
+    ) -> Policy<S> {
+        let metrics = &self.shared.metrics;
+        let limited = RateLimit::new(limits, metrics, &route.name, inner);
+        let bounded = BodyLimit::new(route.max_body, limited);
+        let timed = Deadline::new(route.timeout, bounded);
+        let rewritten = TransformRequest::new(&route.transform, timed);
+        let transformed = TransformResponse::new(&route.transform, Respond::new(rewritten));
+        AccessLog::new(&route.name, upstream, self.shared.log.clone(), metrics, transformed)
+    }
+
+    fn upstream_stack(&mut self, route: &RoutePlan) -> Option<ToUpstream> {
+        let AnswerPlan::Upstream { name, cache, retry } = &route.answer else { return None };
+        let inner = self.limits(route, Scope::Origin);
+        let metrics = &self.shared.metrics;
+        let origin = self.origins.get(name)?;
+        let budget = origin.budgets.iter().find(|budget| budget.plan() == retry.budget)?;
+        let balanced = Balance(origin.upstream.clone());
+        let retried = Retry::new(retry.clone(), budget.clone(), metrics, &route.name, balanced);
+        let admitted = Admission::new(origin.gate.clone(), retried);
+        let limited = RateLimit::new(inner, metrics, &route.name, admitted);
+        let store = self.shared.store.clone();
+        Some(Cache::new(cache.clone(), namespace(route, name), store, metrics, &route.name, limited))
+    }
+
+    /// The route's limiters of one scope.
+    fn limits(&mut self, route: &RoutePlan, scope: Scope) -> Vec<Arc<Limiter>> {
+        let of_scope = route.limits.iter().filter(|limit| limit.scope == scope);
+        let mut limiters = Vec::new();
+        for limit in of_scope {
+            let key = (route.name.clone(), limit.name.to_string());
+            let kept =
+                self.before.and_then(|table| table.limiters.get(&key)).filter(|kept| kept.plan() == limit);
+            let limiter = kept.cloned().unwrap_or_else(|| Arc::new(Limiter::new(limit.clone())));
+            self.limiters.insert(key, limiter.clone());
+            limiters.push(limiter);
+        }
+        limiters
+    }
+}
+
+/// What tells the entries of one route from those of another: all that decides which answer a target has.
+fn namespace(route: &RoutePlan, upstream: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    route.name.hash(&mut hasher);
+    upstream.hash(&mut hasher);
+    format!("{:?} {:?}", route.matching, route.transform).hash(&mut hasher);
+    if let AnswerPlan::Upstream { cache: Some(cache), .. } = &route.answer {
+        format!("{cache:?}").hash(&mut hasher);
+    }
+    hasher.finish()
+}

@@ -1,0 +1,27 @@
+//! Refuse: what answers a request that no route takes, so that it too is counted and logged.
+
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use crate::error::{Error, Refusal};
+use crate::http::{Request, Response};
+
+/// Answers everything with this refusal.
+#[derive(Clone, Debug)]
+pub struct Refuse(pub Refusal);
+
+impl Service<Request> for &Refuse {
+    type Response = Response;
+    type Error = Error;
+    type Future = Ready<Result<Response, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request) -> Self::Future {
+        ready(Err(Error::Refused(self.0.clone())))
+    }
+}

@@ -1,0 +1,122 @@
+//! The part of the plan that is about sockets: the process's limits, the listeners, the admin listener.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::config::listener::{CertificateConfig, DownstreamProtocol, ListenerConfig};
+use crate::config::server::{EncodedSlash, ServerConfig};
+use crate::http::normalize::PathRules;
+use crate::report::{Path, Report};
+
+use super::{CertificatePlan, ListenerPlan, ServerPlan};
+
+pub(super) fn server(config: &ServerConfig, at: &Path, report: &mut Report) -> ServerPlan {
+    let mut at_least_one = |key: &str, value: u32| {
+        if value == 0 {
+            report.error_with_hint(&at.key(key), format!("`{key}` is 0"), "it must be at least 1");
+        }
+        value as usize
+    };
+    let workers = config.workers.map(|workers| at_least_one("workers", workers));
+    let max_connections = at_least_one("max_connections", config.max_connections);
+    let max_headers = at_least_one("max_headers", config.max_headers);
+    for (key, time) in [("header_timeout", config.header_timeout), ("body_timeout", config.body_timeout)] {
+        if time.get().is_zero() {
+            report.error_with_hint(&at.key(key), format!("`{key}` is zero"), "every request would time out");
+        }
+    }
+    let max_header_bytes = config.max_header_bytes.len();
+    if !(1024..=1024 * 1024).contains(&max_header_bytes) {
+        let message = format!("`max_header_bytes` is {}", config.max_header_bytes);
+        report.error_with_hint(&at.key("max_header_bytes"), message, "between 1KiB and 1MiB make sense");
+    }
+    ServerPlan {
+        workers,
+        max_connections,
+        header_timeout: config.header_timeout.get(),
+        body_timeout: config.body_timeout.get(),
+        idle_timeout: config.idle_timeout.get(),
+        write_timeout: config.write_timeout.get(),
+        tunnel_timeout: config.tunnel_timeout.get(),
+        max_header_bytes,
+        max_headers,
+        max_body: config.max_body.bytes(),
+        drain_timeout: config.drain_timeout.get(),
+        paths: PathRules {
+            merge_slashes: config.merge_slashes,
+            reject_encoded_slash: config.encoded_slash == EncodedSlash::Reject,
+        },
+    }
+}
+
+pub(super) fn admin(listen: &str, at: &Path, report: &mut Report) -> Option<SocketAddr> {
+    if listen == "off" {
+        return None;
+    }
+    let address = address(listen, at, report)?;
+    if !address.ip().is_loopback() {
+        let hint = "it has no authentication yet: listen on 127.0.0.1 and let a local agent or port-forward reach it";
+        report.error_with_hint(at, format!("`{listen}` can be reached from outside"), hint);
+    }
+    Some(address)
+}
+
+fn address(text: &str, at: &Path, report: &mut Report) -> Option<SocketAddr> {
+    let parsed = text.parse().ok();
+    if parsed.is_none() {
+        let hint = "write an address and a port, like \"127.0.0.1:8080\" or \"[::]:8080\"";
+        report.error_with_hint(at, format!("`{text}` is no address to listen on"), hint);
+    }
+    parsed
+}
+
+pub(super) fn listeners(configs: &[ListenerConfig], at: &Path, report: &mut Report) -> Vec<ListenerPlan> {
+    if configs.is_empty() {
+        let hint = "add [[listener]] with address = \"127.0.0.1:8080\"";
+        report.error_with_hint(at, "there is no listener, so nobody can connect", hint);
+    }
+    let mut seen = BTreeSet::new();
+    let mut plans = Vec::new();
+    for (index, config) in configs.iter().enumerate() {
+        let at = at.index(index);
+        let Some(address) = address(&config.address, &at.key("address"), report) else { continue };
+        if address.port() != 0 && !seen.insert(address) {
+            report.error(&at.key("address"), format!("`{address}` is listened on twice"));
+        }
+        plans.push(listener(config, address, &at, report));
+    }
+    plans
+}
+
+fn listener(config: &ListenerConfig, address: SocketAddr, at: &Path, report: &mut Report) -> ListenerPlan {
+    if config.protocols.is_empty() {
+        report.error_with_hint(&at.key("protocols"), "no protocol", "write [\"http1\", \"http2\"]");
+    }
+    let mut trusted = Vec::new();
+    for (index, network) in config.trusted_proxies.iter().enumerate() {
+        match network
+            .parse::<IpNet>()
+            .or_else(|_| network.parse().map(|address: IpAddr| IpNet::from(address)))
+        {
+            Ok(network) => trusted.push(network),
+            Err(_) => report.error_with_hint(
+                &at.key("trusted_proxies").index(index),
+                format!("`{network}` is no network"),
+                "write an address or a network, like \"10.0.0.0/8\"",
+            ),
+        }
+    }
+    let certificate = |config: &CertificateConfig| CertificatePlan {
+        cert: config.cert.clone().into(),
+        key: config.key.clone().into(),
+    };
+    ListenerPlan {
+        address,
+        http1: config.protocols.contains(&DownstreamProtocol::Http1),
+        http2: config.protocols.contains(&DownstreamProtocol::Http2),
+        certificates: config.tls.as_slice().iter().map(certificate).collect(),
+        trusted,
+    }
+}

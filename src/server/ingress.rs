@@ -1,0 +1,329 @@
+//! The border: hyper's request becomes ours, or is refused.
+//!
+//! hyper checks syntax and framing. What it leaves to a gateway is done here, once, before anything looks at the
+//! request: one unambiguous target, end-to-end fields only, and no field that pretends to come from a proxy we trust.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderName};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Version};
+use http_body::Body as _;
+use hyper::body::Incoming as HyperIncoming;
+
+use crate::clock::Now;
+use crate::error::{ClientError, Error};
+use crate::http::incoming::{Incoming, Side};
+use crate::http::normalize::{self, PathRules, TargetError};
+use crate::http::{Attempt, Params, Peer, Request, RequestBody, RequestId, Scheme, Target, Trail, fields};
+use crate::plan::ServerPlan;
+
+use super::client_address::{self, Trusted};
+
+/// What the border needs to know of its listener.
+#[derive(Debug)]
+pub struct Border {
+    /// Limits and timeouts.
+    pub server: ServerPlan,
+    /// Whose forwarding fields are believed.
+    pub trusted: Trusted,
+}
+
+/// Method names longer than this are nobody's.
+const METHOD_MAX: usize = 32;
+
+/// The longest `X-Request-Id` that is taken over.
+const REQUEST_ID_MAX: usize = 128;
+
+/// A refused request: what is wrong, and the id to tell the client.
+#[derive(Debug)]
+pub struct Refused {
+    /// What is wrong.
+    pub error: Error,
+    /// Its id.
+    pub id: RequestId,
+}
+
+/// Takes a request in.
+///
+/// # Errors
+/// When its head breaks a rule that routing, caching or framing depend on. The connection should end then: what
+/// follows on it may not be what it seems (RFC 9112 §2.2, §3.2).
+pub fn admit(
+    mut request: http::Request<HyperIncoming>,
+    border: &Border,
+    peer: &Arc<Peer>,
+    now: Now,
+) -> Result<Request, Refused> {
+    let id = RequestId::Random(fastrand::u128(..));
+    let upgrade = wants_websocket(&request).then(|| Box::new(hyper::upgrade::on(&mut request)));
+    let (parts, body) = request.into_parts();
+    match check(parts, body, border, peer, now, &id) {
+        Ok(request) => Ok(Request { upgrade, ..request }),
+        Err(error) => Err(Refused { error: Error::Client(error), id }),
+    }
+}
+
+fn check(
+    mut parts: Parts,
+    body: HyperIncoming,
+    border: &Border,
+    peer: &Arc<Peer>,
+    now: Now,
+    id: &RequestId,
+) -> Result<Request, ClientError> {
+    check_method(&parts.method)?;
+    let screened = Screened::of(&parts.headers, &border.server)?;
+    let target = target(&mut parts, peer.scheme, &border.server.paths)?;
+    let mut client = peer.address.ip();
+    let mut id = id.clone();
+    if screened.special {
+        let headers = &mut parts.headers;
+        expectation(headers, parts.version)?;
+        fields::strip_hop_by_hop(headers);
+        if peer.trusted {
+            client = client_address::behind(headers, client, &border.trusted);
+            id = given_id(headers).unwrap_or(id);
+        } else {
+            strip_pretence(headers, &parts.method);
+        }
+        strip_twins(headers);
+    }
+    Ok(Request {
+        method: parts.method,
+        target,
+        version: parts.version,
+        headers: parts.headers,
+        body: take_body(body, &border.server)?,
+        received: now,
+        deadline: None,
+        peer: peer.clone(),
+        client: IpAddr::to_canonical(&client),
+        id,
+        params: Params::new(),
+        upgrade: None,
+        trail: Trail::off(),
+        attempt: Attempt::default(),
+    })
+}
+
+/// RFC 9110 §9.3.6, §9.3.8; RFC 9931 §8.
+fn check_method(method: &Method) -> Result<(), ClientError> {
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::DELETE
+        | Method::OPTIONS
+        | Method::PATCH => Ok(()),
+        Method::TRACE => Err(ClientError::MethodRefused),
+        Method::CONNECT => Err(ClientError::MethodNotImplemented),
+        _ if method.as_str().len() > METHOD_MAX => Err(ClientError::MethodNotImplemented),
+        _ => Ok(()),
+    }
+}
+
+/// What one pass over the fields found.
+struct Screened {
+    /// Whether there is a field that needs more than being passed on.
+    special: bool,
+}
+
+impl Screened {
+    fn of(headers: &HeaderMap, server: &ServerPlan) -> Result<Self, ClientError> {
+        if headers.len() > server.max_headers {
+            return Err(ClientError::HeadTooLarge);
+        }
+        let (mut special, mut bytes) = (false, 0);
+        for (name, value) in headers {
+            bytes += name.as_str().len() + value.len() + 4;
+            special = special || is_special(name);
+        }
+        if bytes > server.max_header_bytes {
+            return Err(ClientError::HeadTooLarge);
+        }
+        if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
+            return Err(ClientError::BadRequest("both_framings"));
+        }
+        Ok(Self { special })
+    }
+}
+
+/// Whether a field may concern the connection, a proxy or an expectation.
+fn is_special(name: &HeaderName) -> bool {
+    match *name {
+        header::HOST
+        | header::ACCEPT
+        | header::USER_AGENT
+        | header::ACCEPT_ENCODING
+        | header::CONTENT_LENGTH => false,
+        header::EXPECT | header::FORWARDED => true,
+        _ => {
+            fields::is_hop_by_hop(name)
+                || name.as_str().starts_with("x-")
+                || name.as_str().contains('_')
+                || name == "http2-settings"
+                || name == fields::KEEP_ALIVE
+        }
+    }
+}
+
+/// The one target of a request (RFC 9112 §3.2, RFC 9113 §8.3.1).
+fn target(parts: &mut Parts, scheme: Scheme, rules: &PathRules) -> Result<Target, ClientError> {
+    let uri = std::mem::take(&mut parts.uri).into_parts();
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(ClientError::BadRequest("several_hosts"));
+    }
+    let authority = match (&uri.authority, host) {
+        (Some(authority), host) => {
+            // A URI's scheme says what the client wants, the connection what it gets: they must agree.
+            if uri.scheme.as_ref().is_some_and(|given| !matches!(given.as_str(), "http" | "https")) {
+                return Err(ClientError::BadRequest("unknown_scheme"));
+            }
+            let value = HeaderValue::from_str(authority.as_str());
+            let value = value.map_err(|_| ClientError::BadRequest("bad_authority"))?;
+            let authority = authority_of(&value, scheme)?;
+            if let Some(host) = host
+                && parts.version >= Version::HTTP_2
+                && authority_of(host, scheme)? != authority
+            {
+                return Err(ClientError::BadRequest("host_is_not_authority"));
+            }
+            authority
+        }
+        (None, Some(host)) => authority_of(host, scheme)?,
+        (None, None) if parts.version <= Version::HTTP_10 => HeaderValue::from_static(""),
+        (None, None) => return Err(ClientError::BadRequest("no_host")),
+    };
+    parts.headers.remove(header::HOST);
+    let path_and_query = match uri.path_and_query {
+        Some(given) => path_of(given, &parts.method, rules)?,
+        None => PathAndQuery::from_static("/"),
+    };
+    Ok(Target { scheme, authority, path_and_query })
+}
+
+fn authority_of(value: &HeaderValue, scheme: Scheme) -> Result<HeaderValue, ClientError> {
+    normalize::authority_value(value, scheme).map_err(bad_target)
+}
+
+fn path_of(given: PathAndQuery, method: &Method, rules: &PathRules) -> Result<PathAndQuery, ClientError> {
+    if given.as_str() == "*" {
+        // Only OPTIONS has an asterisk form (RFC 9112 §3.2.4).
+        return if *method == Method::OPTIONS {
+            Ok(given)
+        } else {
+            Err(ClientError::BadRequest("asterisk_form"))
+        };
+    }
+    match normalize::path_and_query(&given, *rules) {
+        Ok(Some(normalized)) => Ok(normalized),
+        Ok(None) => Ok(given),
+        Err(error) => Err(bad_target(error)),
+    }
+}
+
+const fn bad_target(error: TargetError) -> ClientError {
+    match error {
+        TargetError::TooLong => ClientError::TargetTooLong,
+        error => ClientError::BadRequest(error.as_str()),
+    }
+}
+
+/// `100-continue` is hyper's to answer, when the body is first asked for; others are unknown (RFC 9110 §10.1.1).
+fn expectation(headers: &mut HeaderMap, version: Version) -> Result<(), ClientError> {
+    let mut expected = headers.get_all(header::EXPECT).iter();
+    let first = expected.next();
+    let known = match first {
+        None => return Ok(()),
+        Some(value) => value.as_bytes().eq_ignore_ascii_case(b"100-continue") && expected.next().is_none(),
+    };
+    headers.remove(header::EXPECT);
+    // An HTTP/1.0 client cannot expect anything: its field is ignored.
+    if known || version <= Version::HTTP_10 { Ok(()) } else { Err(ClientError::UnknownExpectation) }
+}
+
+/// Removes what only a trusted proxy may say.
+fn strip_pretence(headers: &mut HeaderMap, method: &Method) {
+    let pretended: smallvec::SmallVec<[HeaderName; 4]> =
+        headers.keys().filter(|name| is_pretence(name.as_str(), method)).cloned().collect();
+    for name in pretended {
+        headers.remove(name);
+    }
+}
+
+fn is_pretence(name: &str, method: &Method) -> bool {
+    name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "forwarded" | "x-real-ip" | "x-original-url" | "x-rewrite-url" | "x-host" | "x-original-host" | "x-request-id"
+        )
+        // Its answer would be stored under the method that was sent.
+        || (matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override")
+            && matches!(*method, Method::GET | Method::HEAD))
+}
+
+/// Removes fields that some origins read as another one because `_` and `-` are the same to them (CVE-2025-64484).
+fn strip_twins(headers: &mut HeaderMap) {
+    let twins: smallvec::SmallVec<[HeaderName; 2]> = headers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str();
+            name.contains('_') && {
+                let dashed = name.replace('_', "-");
+                is_pretence(&dashed, &Method::GET)
+                    || matches!(
+                        dashed.as_str(),
+                        "content-length" | "transfer-encoding" | "host" | "via" | "connection"
+                    )
+            }
+        })
+        .cloned()
+        .collect();
+    for name in twins {
+        headers.remove(name);
+    }
+}
+
+/// The id a trusted proxy gave.
+fn given_id(headers: &HeaderMap) -> Option<RequestId> {
+    let value = headers.get(&fields::X_REQUEST_ID)?;
+    let usable = value.len() <= REQUEST_ID_MAX
+        && !value.is_empty()
+        && value.as_bytes().iter().all(|byte| byte.is_ascii_graphic());
+    usable.then(|| RequestId::Given(value.clone()))
+}
+
+/// A WebSocket handshake (RFC 6455 §4.1): the only upgrade that is passed on, and never with content.
+fn wants_websocket(request: &http::Request<HyperIncoming>) -> bool {
+    let headers = request.headers();
+    request.version() == Version::HTTP_11
+        && headers.contains_key(header::UPGRADE)
+        && *request.method() == Method::GET
+        && request.body().is_end_stream()
+        && headers
+            .get(header::UPGRADE)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && headers.get_all(header::CONNECTION).iter().any(|value| {
+            value
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        })
+}
+
+fn take_body(body: HyperIncoming, server: &ServerPlan) -> Result<RequestBody, ClientError> {
+    if body.is_end_stream() {
+        return Ok(RequestBody::Empty);
+    }
+    let max = server.max_body;
+    if body.size_hint().lower() > max {
+        return Err(ClientError::BodyTooLarge);
+    }
+    Ok(RequestBody::Incoming(Box::new(Incoming::new(body, Side::Client, server.body_timeout, max))))
+}

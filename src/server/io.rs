@@ -1,0 +1,102 @@
+//! The IO of a downstream connection as hyper sees it: watched for progress, with what was read ahead put back.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::net::Io;
+
+use super::watch::{Order, Watched};
+
+/// What a client that is too slow with its head is told (RFC 9110 §15.5.9).
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// A connection's IO.
+#[derive(Debug)]
+pub struct WatchedIo {
+    io: Io,
+    ahead: Bytes,
+    watched: Arc<Watched>,
+}
+
+impl WatchedIo {
+    /// `ahead` is what was read already.
+    pub const fn new(io: Io, ahead: Bytes, watched: Arc<Watched>) -> Self {
+        Self { io, ahead, watched }
+    }
+}
+
+impl Drop for WatchedIo {
+    fn drop(&mut self) {
+        // A body that ends with its connection looks complete after a FIN: only a reset tells an HTTP/1.0 client that it
+        // is not (RFC 9112 §8).
+        if let (Io::Tcp(stream), true) = (&self.io, self.watched.is_cut()) {
+            let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+}
+
+impl AsyncRead for WatchedIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.ahead.is_empty() {
+            let length = this.ahead.len().min(buf.remaining());
+            buf.put_slice(this.ahead.get(..length).unwrap_or_default());
+            this.ahead.advance(length);
+            this.watched.bytes_read();
+            return Poll::Ready(Ok(()));
+        }
+        match this.watched.order() {
+            Order::None | Order::Drain => {}
+            Order::HeadTimeout => {
+                // No response is under way while a head is read, so this cannot land inside one. One try is enough:
+                // the socket's buffer has room unless the client also refuses to read.
+                let _ = Pin::new(&mut this.io).poll_write(cx, TOO_SLOW);
+                return Poll::Ready(Ok(()));
+            }
+            Order::End => return Poll::Ready(Ok(())),
+        }
+        let before = buf.filled().len();
+        let result = ready!(Pin::new(&mut this.io).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            this.watched.bytes_read();
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl AsyncWrite for WatchedIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.watched.wrote(polled.is_ready());
+        polled
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.watched.wrote(polled.is_ready());
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,160 @@
+//! A bound address: accepts connections, within the cap, and hands each to a task of its own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::http::{Peer, Scheme};
+use crate::metrics::{Counter, Gauge, Metrics};
+use crate::net::Io;
+
+use super::connection::{self, Context, Spoken};
+
+/// Connections the kernel may keep for us while we are busy.
+const BACKLOG: u32 = 4096;
+
+/// How long to pause after a failed accept (no file descriptors left), at first and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// What a listener does with a connection; swapped as a whole at a reload.
+#[derive(Debug)]
+pub struct Serving {
+    /// Everything but TLS.
+    pub context: Arc<Context>,
+    /// TLS, where the listener speaks it.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// A listener's counters.
+#[derive(Clone, Debug)]
+struct Counts {
+    accepted: Counter,
+    failed: Counter,
+    tls_failed: Counter,
+    open: Gauge,
+}
+
+/// A bound address.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    counts: Counts,
+}
+
+impl Listener {
+    /// Binds an address.
+    ///
+    /// # Errors
+    /// When the kernel refuses: the address is taken, not ours, or needs rights we do not have.
+    pub fn bind(address: SocketAddr, metrics: &Metrics) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let socket = socket.listen(BACKLOG)?;
+        let address = socket.local_addr()?;
+        let shown = address.to_string();
+        let labels = [("listener", shown.as_str())];
+        let counts = Counts {
+            accepted: metrics.counter("forebay_connections_total", "Connections accepted.", &labels),
+            failed: metrics.counter("forebay_accept_errors_total", "Accepts that failed.", &labels),
+            tls_failed: metrics.counter("forebay_tls_failures_total", "TLS handshakes that failed.", &labels),
+            open: metrics.gauge("forebay_connections_open", "Connections that are open.", &labels),
+        };
+        Ok(Self { socket, address, counts })
+    }
+
+    /// The address it is bound to; the port is the real one where 0 was asked for.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts until `stop`. `slots` caps the open connections of all listeners together.
+    pub async fn run(
+        self,
+        serving: Arc<ArcSwap<Serving>>,
+        slots: Arc<Semaphore>,
+        connections: TaskTracker,
+        stop: CancellationToken,
+    ) {
+        let mut pause = PAUSE.0;
+        loop {
+            let accepted = async {
+                let slot = slots.clone().acquire_owned().await;
+                (slot, self.socket.accept().await)
+            };
+            let (slot, accepted) = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                accepted = accepted => accepted,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    pause = PAUSE.0;
+                    self.counts.accepted.increment();
+                    let (serving, counts) = (serving.load_full(), self.counts.clone());
+                    let open = self.counts.open.hold();
+                    connections.spawn(async move {
+                        serve(stream, address, serving, counts).await;
+                        drop((slot, open));
+                    });
+                }
+                Err(error) if is_of_one_connection(&error) => self.counts.failed.increment(),
+                Err(error) => {
+                    self.counts.failed.increment();
+                    warn!(%error, listener = %self.address, "accept failed, pausing");
+                    drop(slot);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE.1);
+                }
+            }
+        }
+    }
+}
+
+/// Whether an accept failed because that one connection had already ended.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+async fn serve(stream: TcpStream, address: SocketAddr, serving: Arc<Serving>, counts: Counts) {
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let context = serving.context.clone();
+    let trusted = context.border.trusted.contains(address.ip());
+    let mut peer = Peer { address, local, scheme: Scheme::Http, trusted, server_name: None };
+    let Some(tls) = serving.tls.clone() else {
+        return connection::serve_clear(Io::Tcp(stream), peer, context).await;
+    };
+    let handshake = TlsAcceptor::from(tls).accept(stream);
+    let stream = match tokio::time::timeout(context.border.server.header_timeout, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            counts.tls_failed.increment();
+            return debug!(%error, client = %address, "TLS handshake failed");
+        }
+        Err(_) => return counts.tls_failed.increment(),
+    };
+    let session = stream.get_ref().1;
+    peer.scheme = Scheme::Https;
+    peer.server_name = session.server_name().map(|name| name.to_ascii_lowercase().into());
+    let spoken = match session.alpn_protocol() {
+        Some(b"h2") => Spoken::Http2,
+        Some(_) => Spoken::Http1,
+        None if context.http1 => Spoken::Http1,
+        None => Spoken::Http2,
+    };
+    connection::serve_known(Io::Tls(Box::new(stream)), spoken, peer, context).await;
+}

@@ -1,0 +1,43 @@
+//! The stack: THE list of layers of a route, outermost first, and why each sits where it does.
+
+use crate::layers::access_log::AccessLog;
+use crate::layers::admission::Admission;
+use crate::layers::body_limit::BodyLimit;
+use crate::layers::cache::Cache;
+use crate::layers::deadline::Deadline;
+use crate::layers::fixed::Fixed;
+use crate::layers::rate_limit::RateLimit;
+use crate::layers::respond::Respond;
+use crate::layers::retry::Retry;
+use crate::layers::transform::{TransformRequest, TransformResponse};
+use crate::upstream::Balance;
+
+/// What every route has, around whatever answers it.
+///
+/// - `AccessLog`, so that every request is counted and logged, whatever becomes of it.
+/// - `TransformResponse`, so that every response, an error's too, gets the route's fields.
+/// - `Respond`, so that all further in can fail with an error and no one else has to know how it looks on the wire.
+/// - `TransformRequest`, so that cache and upstream see the rewritten request.
+/// - `Deadline`, so that one time bound covers delays, queues, attempts and bodies.
+/// - `BodyLimit`, so that too large a body is refused before it costs anything.
+/// - `RateLimit`, outside the cache: a limit is policy for everyone, hits included.
+pub type Policy<S> =
+    AccessLog<TransformResponse<Respond<TransformRequest<Deadline<BodyLimit<RateLimit<S>>>>>>>;
+
+/// What a route to an upstream has inside its policy.
+///
+/// - `Cache`, outside admission: a hit never takes a permit, and a refusal can be answered with a stale entry.
+/// - `RateLimit` once more, for limits that count only what goes to the origin.
+/// - `Admission`, outside retry: a request holds one permit however often it is tried.
+/// - `Retry`, outside balance: another attempt may choose another endpoint.
+/// - `Balance`: the endpoint, its pool, the origin.
+pub type ToUpstream = Cache<RateLimit<Admission<Retry<Balance>>>>;
+
+/// A route's layers.
+#[derive(Debug)]
+pub enum Stack {
+    /// To an upstream.
+    Upstream(Box<Policy<ToUpstream>>),
+    /// To a redirect or fixed response of our own.
+    Fixed(Box<Policy<Fixed>>),
+}
