@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use forebay::cli::{Cli, Command, Failure, check, routes, schema, version};
+use forebay::cli::{Cli, Command, Failure, check, demo, routes, run, schema, version};
 
 fn main() -> ExitCode {
     // Wrong arguments end here, with exit code 2.
@@ -23,6 +23,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Schema(args) => schema::run(args),
         Command::Routes(args) => routes::run(args),
         Command::Version => version::run(),
-        Command::Run(_) | Command::Demo(_) => Err(Failure::Runtime("error: not in this build".to_owned())),
+        Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::run(args),
     }
 }

@@ -18,6 +18,7 @@ use std::path::Path as FilePath;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, LoadError, Loaded};
+use crate::plan::Plan;
 use crate::report::{Report, Severity};
 
 /// The program's arguments.
@@ -90,9 +91,9 @@ impl From<io::Error> for Failure {
 /// # Errors
 ///
 /// Where the file cannot be read. Problems in it are in the report.
-pub fn inspect(path: &FilePath) -> Result<(Loaded, Option<planning::Plan>), Failure> {
+pub fn inspect(path: &FilePath) -> Result<(Loaded, Option<Plan>), Failure> {
     let mut loaded = config::load(path)?;
-    let (plan, report) = planning::plan(&loaded.config);
+    let (plan, report) = planning::plan(&loaded.config, loaded.source.folder());
     loaded.add(&report);
     Ok((loaded, plan))
 }

@@ -1,13 +1,17 @@
-//! From config to plan, for the commands: the one place where they meet `crate::plan`.
+//! From config to plan, for the commands.
+
+use std::path::Path;
 
 use crate::config::Config;
+use crate::plan::Plan;
 use crate::report::Report;
 
-/// The validated config.
-#[derive(Debug)]
-pub struct Plan;
-
-/// Validates a config: the plan if it has no errors, and all problems.
-pub fn plan(_config: &Config) -> (Option<Plan>, Report) {
-    (Some(Plan), Report::new())
+/// Validates a config: the plan if it has no errors, and all problems. Files that the config names by a relative path
+/// are looked for beside the config file, in `folder`.
+pub fn plan(config: &Config, folder: &Path) -> (Option<Plan>, Report) {
+    let (mut plan, report) = Plan::build(config);
+    if let Some(plan) = &mut plan {
+        plan.resolve_files(folder);
+    }
+    (plan, report)
 }

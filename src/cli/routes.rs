@@ -7,6 +7,8 @@ use clap::Args;
 use super::{Failure, inspect, print};
 use crate::config::Config;
 use crate::config::route::RouteConfig;
+use crate::plan::Plan;
+use crate::route::RouteTable;
 
 /// What `routes` takes.
 #[derive(Debug, Args)]
@@ -27,17 +29,18 @@ pub fn run(args: &RoutesArgs) -> Result<(), Failure> {
         return Err(Failure::Config(loaded.problems()));
     }
     eprint!("{}", loaded.problems());
-    print(&table(&loaded.config))
+    print(&table(&loaded.config, plan.as_ref()))
 }
 
 const HEAD: [&str; 6] = ["ROUTE", "PRIORITY", "HOST", "METHOD", "PATH", "TARGET"];
 
-/// The routes as a table, one a line.
-pub fn table(config: &Config) -> String {
-    let mut routes: Vec<&RouteConfig> = config.route.iter().collect();
-    routes.sort_by_key(|route| std::cmp::Reverse(route.priority));
+/// The routes as a table, one a line, in the order in which they win.
+pub fn table(config: &Config, plan: Option<&Plan>) -> String {
+    let indexed = plan.into_iter().flat_map(|plan| plan.routes.iter().enumerate());
+    let order = RouteTable::new(indexed.map(|(index, plan)| (plan.matching.clone(), plan.priority, index)));
+    let routes = order.iter().filter_map(|(_, _, index)| config.route.get(*index));
     let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(routes.into_iter().map(row));
+    rows.extend(routes.map(row));
     let mut widths = [0; HEAD.len()];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -79,6 +82,10 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let text = r#"
+            [upstream.api]
+            endpoints = ["http://127.0.0.1:1"]
+            [[listener]]
+            address = "127.0.0.1:0"
             [[route]]
             name = "a"
             upstream = "api"
@@ -87,14 +94,20 @@ mod tests {
             priority = 5
             match = { host = "old.example.com", path = "/{*rest}", method = ["GET", "HEAD"] }
             redirect = { to = "https://example.com/" }
+            [[route]]
+            name = "b"
+            match = { path = "/b" }
+            upstream = "api"
         "#;
         let loaded = crate::config::parse("r.toml".as_ref(), text, &|_| None);
         assert_eq!(loaded.problems(), "");
         let expected = "\
 ROUTE     PRIORITY  HOST             METHOD    PATH      TARGET
 old-site  5         old.example.com  GET,HEAD  /{*rest}  redirect 308 https://example.com/
+b         0         *                *         /b        upstream api
 a         0         *                *         *         upstream api
 ";
-        assert_eq!(table(&loaded.config), expected);
+        let (plan, _) = Plan::build(&loaded.config);
+        assert_eq!(table(&loaded.config, plan.as_ref()), expected);
     }
 }

@@ -1,10 +1,18 @@
 //! `forebay run`: the gateway, from a config file or in front of one upstream.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
+use tracing::{error, info, warn};
 
-use super::quick::QuickArgs;
+use super::quick::{self, QuickArgs};
+use super::{Failure, check, inspect, plain, planning};
+use crate::plan::Plan;
+use crate::server::Server;
+use crate::server::reload::Changes;
+use crate::server::shutdown::{Signals, Wish};
+use crate::telemetry;
 
 /// What `run` takes.
 #[derive(Debug, Args)]
@@ -19,4 +27,111 @@ pub struct RunArgs {
     /// Check the config and end.
     #[arg(short = 't', long)]
     pub test: bool,
+}
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+///
+/// If the config cannot be used, or the gateway cannot start.
+pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    match &args.config {
+        Some(file) if args.test => check::check(file),
+        Some(file) => {
+            let plan = read(file)?;
+            start(plan, Some(file))
+        }
+        None => {
+            let (plan, report) = planning::plan(&quick::config(&args.quick), Path::new(""));
+            let problems = plain(&report);
+            let plan = plan.ok_or_else(|| Failure::Config(problems.clone()))?;
+            eprint!("{problems}");
+            if args.test { Ok(()) } else { start(plan, None) }
+        }
+    }
+}
+
+/// Reads a config file into a plan; warnings go to stderr.
+fn read(file: &Path) -> Result<Plan, Failure> {
+    let (loaded, plan) = inspect(file)?;
+    let problems = loaded.problems();
+    match plan {
+        Some(plan) if !loaded.report.has_errors() => {
+            eprint!("{problems}");
+            Ok(plan)
+        }
+        _ => Err(Failure::Config(problems)),
+    }
+}
+
+/// A runtime with so many workers; one a processor if not given.
+///
+/// # Errors
+///
+/// If threads cannot be had.
+pub fn runtime(workers: Option<usize>) -> io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = workers {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().thread_name("forebay").build()
+}
+
+fn start(plan: Plan, file: Option<&Path>) -> Result<(), Failure> {
+    telemetry::init(None);
+    runtime(plan.server.workers)?.block_on(serve(plan, file))
+}
+
+async fn serve(plan: Plan, file: Option<&Path>) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let mut changes = file.map(Changes::of);
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        routes = plan.routes.len(),
+        upstreams = plan.upstreams.len(),
+        "starting"
+    );
+    let mut server =
+        Server::start(plan).await.map_err(|error| Failure::Runtime(format!("error: {error}")))?;
+    loop {
+        let changed = async {
+            match &mut changes {
+                Some(changes) => changes.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let wish = tokio::select! {
+            wish = signals.next() => wish,
+            () = changed => Wish::Reload,
+        };
+        match wish {
+            Wish::Stop => break,
+            Wish::ReopenLogs => server.reopen_logs(),
+            Wish::Reload => match file {
+                Some(file) => reload(&mut server, file).await,
+                None => warn!("there is no config file to reload"),
+            },
+        }
+    }
+    let impatient = async { while signals.next().await != Wish::Stop {} };
+    server.stop(impatient).await;
+    Ok(())
+}
+
+/// Reads the config again and makes it so; what is wrong with it is told, and the running gateway goes on.
+async fn reload(server: &mut Server, file: &Path) {
+    let path = file.to_owned();
+    let planned = tokio::task::spawn_blocking(move || read(&path)).await;
+    let failure = match planned {
+        Ok(Ok(plan)) => match server.reload(plan).await {
+            Ok(()) => return info!(file = %file.display(), "reloaded"),
+            Err(error) => error.to_string(),
+        },
+        Ok(Err(failure)) => {
+            server.reload_refused();
+            failure.text()
+        }
+        Err(error) => error.to_string(),
+    };
+    error!(file = %file.display(), "not reloaded, the running config stays:\n{failure}");
 }
