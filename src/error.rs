@@ -1,4 +1,5 @@
-//! Every way a request can fail, sorted by whose fault it is; `layers/respond` alone turns one into a response.
+//! Every way a request can fail, sorted by whose fault it is; `layers/respond` alone turns one into a
+//! response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,8 @@ impl Error {
 /// What the client did wrong, as far as layers below the ingress can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientError {
-    /// The head breaks a rule that framing or routing depend on; the word says which: 400, and the connection ends.
+    /// The head breaks a rule that framing or routing depend on; the word says which: 400, and the connection
+    /// ends.
     BadRequest(&'static str),
     /// The target is longer than we accept: 414.
     TargetTooLong,

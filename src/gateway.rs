@@ -1,8 +1,9 @@
 //! The gateway: the table of built routes, swapped as a whole, and what a request does with it.
 //!
-//! Building a table takes what is equal from the one before: an upstream whose plan did not change keeps its pools and
-//! latencies, a limiter its buckets, a retry budget its balance. Stored responses live in the process-wide store, under
-//! a namespace that is made from what decides their meaning, so they are found again iff it is the same.
+//! Building a table takes what is equal from the one before: an upstream whose plan did not change keeps its
+//! pools and latencies, a limiter its buckets, a retry budget its balance. Stored responses live in the
+//! process-wide store, under a namespace that is made from what decides their meaning, so they are found
+//! again iff it is the same.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};

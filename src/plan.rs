@@ -1,5 +1,5 @@
-//! The plan: the config, validated and complete, without any I/O. Two plans are equal iff they mean the same, which is
-//! what a reload goes by when it decides what state to keep.
+//! The plan: the config, validated and complete, without any I/O. Two plans are equal iff they mean the same,
+//! which is what a reload goes by when it decides what state to keep.
 
 mod sockets;
 

@@ -1,4 +1,5 @@
-//! Problems found in what the user wrote, each at a path of the config tree; all are collected, none stops the rest.
+//! Problems found in what the user wrote, each at a path of the config tree; all are collected, none stops
+//! the rest.
 //!
 //! A [`Report`] knows nothing of files: `config` turns a [`Path`] into line, column and caret.
 

@@ -16,7 +16,8 @@ use crate::upstream::Balance;
 ///
 /// - `AccessLog`, so that every request is counted and logged, whatever becomes of it.
 /// - `TransformResponse`, so that every response, an error's too, gets the route's fields.
-/// - `Respond`, so that all further in can fail with an error and no one else has to know how it looks on the wire.
+/// - `Respond`, so that all further in can fail with an error and no one else has to know how it looks on the
+///   wire.
 /// - `TransformRequest`, so that cache and upstream see the rewritten request.
 /// - `Deadline`, so that one time bound covers delays, queues, attempts and bodies.
 /// - `BodyLimit`, so that too large a body is refused before it costs anything.
@@ -26,7 +27,8 @@ pub type Policy<S> =
 
 /// What a route to an upstream has inside its policy.
 ///
-/// - `Cache`, outside admission: a hit never takes a permit, and a refusal can be answered with a stale entry.
+/// - `Cache`, outside admission: a hit never takes a permit, and a refusal can be answered with a stale
+///   entry.
 /// - `RateLimit` once more, for limits that count only what goes to the origin.
 /// - `Admission`, outside retry: a request holds one permit however often it is tried.
 /// - `Retry`, outside balance: another attempt may choose another endpoint.

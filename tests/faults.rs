@@ -1,5 +1,5 @@
-//! The origin fails at every point of its answer in turn: after each, the client has one well-formed answer or a clean
-//! cut, nothing partial is stored, and nothing is left held.
+//! The origin fails at every point of its answer in turn: after each, the client has one well-formed answer
+//! or a clean cut, nothing partial is stored, and nothing is left held.
 
 use crate::support::{Client, Gateway, Origin, Reply, get};
 

@@ -32,7 +32,8 @@ pub struct RouteConfig {
     /// Instead of an upstream: a fixed response.
     #[serde(default)]
     pub respond: Option<FixedConfig>,
-    /// The whole request, queueing, retries and body included; event streams and tunnels have idle timeouts instead.
+    /// The whole request, queueing, retries and body included; event streams and tunnels have idle timeouts
+    /// instead.
     #[serde(default = "timeout")]
     pub timeout: Time,
     /// The largest request body; `server.max_body` if not given.

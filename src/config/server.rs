@@ -13,7 +13,8 @@ pub struct ServerConfig {
     pub workers: Option<u32>,
     /// Connections open at once; more are not accepted until one ends.
     pub max_connections: u32,
-    /// From the first byte of a request to the end of its header section; also covers a silent new connection.
+    /// From the first byte of a request to the end of its header section; also covers a silent new
+    /// connection.
     pub header_timeout: Time,
     /// Between two reads of a request body.
     pub body_timeout: Time,

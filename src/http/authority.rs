@@ -55,8 +55,8 @@ const HOST_MAX: usize = 255;
 
 /// Whether this is the canonical name of a host, or the canonical form of an IPv4 address.
 ///
-/// `sub-delims` and percent triplets, which RFC 3986 would let pass in a `reg-name`, are in no name that DNS or a
-/// certificate has; in `X-Forwarded-Host` or a log line they would do harm.
+/// `sub-delims` and percent triplets, which RFC 3986 would let pass in a `reg-name`, are in no name that DNS
+/// or a certificate has; in `X-Forwarded-Host` or a log line they would do harm.
 fn is_host(name: &[u8]) -> bool {
     let mut last = 0..0;
     for (at, byte) in name.iter().enumerate() {
@@ -69,7 +69,8 @@ fn is_host(name: &[u8]) -> bool {
     if last.is_empty() || name.len() > HOST_MAX {
         return false;
     }
-    // A name that ends in a number can only be an address: what reads `127.1` does not agree with what does not.
+    // A name that ends in a number can only be an address: what reads `127.1` does not agree with what does
+    // not.
     let numeric = name.get(last).is_some_and(|label| label.iter().all(u8::is_ascii_digit));
     !numeric || std::str::from_utf8(name).is_ok_and(|name| name.parse::<Ipv4Addr>().is_ok())
 }

@@ -1,9 +1,10 @@
 //! The response body: a closed enum of sources, and what is held until its end.
 //!
-//! A source's last frame releases what is held at once, without waiting to be polled again: hyper does not poll a
-//! body whose `is_end_stream` says it is over.
+//! A source's last frame releases what is held at once, without waiting to be polled again: hyper does not
+//! poll a body whose `is_end_stream` says it is over.
 //!
-//! A body may have a time by which it must have arrived ([`Body::cut_at`]); no timer is armed before it first waits.
+//! A body may have a time by which it must have arrived ([`Body::cut_at`]); no timer is armed before it first
+//! waits.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,4 +1,5 @@
-//! Header fields: which ones concern one connection only, and names that the `http` crate has no constant for.
+//! Header fields: which ones concern one connection only, and names that the `http` crate has no constant
+//! for.
 
 use http::header::{self, HeaderMap, HeaderName};
 

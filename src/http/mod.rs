@@ -1,4 +1,5 @@
-//! What travels through the stack: [`Request`], [`Response`], their bodies, and what is released at a body's end.
+//! What travels through the stack: [`Request`], [`Response`], their bodies, and what is released at a body's
+//! end.
 
 pub mod authority;
 pub mod body;

@@ -7,12 +7,13 @@
 //! # Ok::<(), normalize::TargetError>(())
 //! ```
 //!
-//! It happens once, before everything: whoever normalises twice, or for one purpose only, lets a request be one thing
-//! for the policy and another for the origin. So what servers read in two ways is refused and not repaired: `\`,
-//! `%5C`, encoded control characters, `..;x`, `a%2F..`. A `%2F` stays encoded: it is part of its segment.
-//! Double encoding stays double: `%252e` is the text `%2e` and no dot.
+//! It happens once, before everything: whoever normalises twice, or for one purpose only, lets a request be
+//! one thing for the policy and another for the origin. So what servers read in two ways is refused and not
+//! repaired: `\`, `%5C`, encoded control characters, `..;x`, `a%2F..`. A `%2F` stays encoded: it is part of
+//! its segment. Double encoding stays double: `%252e` is the text `%2e` and no dot.
 //!
-//! Characters that a path cannot have but clients send (`"<>[]^{|}` and the backtick) become percent triplets.
+//! Characters that a path cannot have but clients send (`"<>[]^{|}` and the backtick) become percent
+//! triplets.
 
 use std::borrow::Cow;
 
@@ -288,7 +289,8 @@ pub fn encode_text(text: &str) -> String {
     out
 }
 
-/// Refuses a segment that some server would take for a dot segment, once it has decoded a slash or cut a parameter.
+/// Refuses a segment that some server would take for a dot segment, once it has decoded a slash or cut a
+/// parameter.
 fn check_disguise(segment: &str) -> Result<(), TargetError> {
     let is_dots = |part: &str| {
         let end = part.find(';').into_iter().chain(part.find("%3B")).min().unwrap_or(part.len());

@@ -1,4 +1,5 @@
-//! Tables and properties for [`super`]; the clauses are those of "Target, Host, path" in RFC 3986, 9110 and 9112.
+//! Tables and properties for [`super`]; the clauses are those of "Target, Host, path" in RFC 3986, 9110 and
+//! 9112.
 
 use http::HeaderValue;
 use proptest::prelude::*;

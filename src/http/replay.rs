@@ -15,8 +15,9 @@
 //!
 //! What surprises:
 //! - Data is copied, not shared: a slice of one byte would pin the whole read buffer it came in.
-//! - Only the newest attempt reads. An older one that is still polled, by a connection that has not noticed yet that
-//!   nobody waits for it, gets an error: it must neither take bytes from the newer one nor end its message cleanly.
+//! - Only the newest attempt reads. An older one that is still polled, by a connection that has not noticed
+//!   yet that nobody waits for it, gets an error: it must neither take bytes from the newer one nor end its
+//!   message cleanly.
 //! - A body that is larger than the bound can still be sent again as long as none of it was read.
 
 use std::pin::Pin;
@@ -102,7 +103,8 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Replay<B> {
     ///
     /// # Errors
     ///
-    /// Those of the client's body, and [`ClientError::BodyAborted`] for an attempt that is no longer the newest.
+    /// Those of the client's body, and [`ClientError::BodyAborted`] for an attempt that is no longer the
+    /// newest.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let mut shared = lock(&self.shared);
         if shared.attempt != self.attempt {
@@ -248,8 +250,8 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Shared<B> {
         }
     }
 
-    /// Gives up on further attempts, and the memory with it. The newest attempt has delivered all that was kept, or
-    /// it would not be reading the source.
+    /// Gives up on further attempts, and the memory with it. The newest attempt has delivered all that was
+    /// kept, or it would not be reading the source.
     fn forget(&mut self) {
         self.intact = false;
         self.kept = Vec::new();
@@ -449,8 +451,8 @@ mod tests {
     }
 
     proptest! {
-        /// However the body is cut into frames, wherever attempts stop, each attempt sees the same bytes from the
-        /// first one on, and there is another one exactly as long as all that was read fits the bound.
+        /// However the body is cut into frames, wherever attempts stop, each attempt sees the same bytes from
+        /// the first one on, and there is another one exactly as long as all that was read fits the bound.
         #[test]
         fn any_chunking_any_cut(
             chunks in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..9)), 0..12),

@@ -56,8 +56,8 @@ pub struct Request {
 pub struct Target {
     /// The scheme the client used.
     pub scheme: Scheme,
-    /// Host in lower case without trailing dot, with the port where it is not the scheme's default. May be empty
-    /// for HTTP/1.0.
+    /// Host in lower case without trailing dot, with the port where it is not the scheme's default. May be
+    /// empty for HTTP/1.0.
     pub authority: HeaderValue,
     /// The normalised path, and the query as it came.
     pub path_and_query: PathAndQuery,

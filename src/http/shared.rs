@@ -19,11 +19,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A body begins **kept**: every chunk stays, so that a reader may join at any time and nobody waits for anybody; it
-//! is bounded by [`Limits::keep`] and by the [`Budget`]. A body that outgrows one of them is **streamed** from then
-//! on: chunks all readers have passed are freed, no reader joins once the first one is, and the writer waits for
-//! the slowest reader within [`Limits::window`]. Where that one holds others back for longer than
-//! [`Limits::patience`] in all, it is cut off; a reader that is alone sets the pace and never is.
+//! A body begins **kept**: every chunk stays, so that a reader may join at any time and nobody waits for
+//! anybody; it is bounded by [`Limits::keep`] and by the [`Budget`]. A body that outgrows one of them is
+//! **streamed** from then on: chunks all readers have passed are freed, no reader joins once the first one
+//! is, and the writer waits for the slowest reader within [`Limits::window`]. Where that one holds others
+//! back for longer than [`Limits::patience`] in all, it is cut off; a reader that is alone sets the pace and
+//! never is.
 
 mod state;
 
@@ -46,7 +47,8 @@ use self::state::{Ending, Seat, State, wake};
 pub struct Limits {
     /// How many bytes are kept at most; a larger body is streamed.
     pub keep: u64,
-    /// How many bytes the fastest reader of a streamed body may be ahead of the slowest. One chunk more may be held.
+    /// How many bytes the fastest reader of a streamed body may be ahead of the slowest. One chunk more may
+    /// be held.
     pub window: u64,
     /// How long, in all, a slow reader may keep the others waiting before it is cut off.
     pub patience: Duration,
@@ -140,7 +142,8 @@ impl SharedWriter {
             };
             let room = self.body.0.room.notified();
             if !starving {
-                // Nobody is held back yet; look again now and then, for a reader may become so without a word to us.
+                // Nobody is held back yet; look again now and then, for a reader may become so without a word
+                // to us.
                 let _ = tokio::time::timeout(self.limits.patience, room).await;
                 continue;
             }

@@ -1,7 +1,7 @@
 //! What is noted about one request on its way, for its log line.
 //!
-//! It is shared and not an annotation on the response: a request whose client leaves has no response, and its log
-//! line must still tell how far it came. Without an access log there is no trail and layers note nothing.
+//! It is shared and not an annotation on the response: a request whose client leaves has no response, and its
+//! log line must still tell how far it came. Without an access log there is no trail and layers note nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The layers of a route's stack: one folder each, none imports another. `stack.rs` lists them in order.
 //!
-//! A layer is called by shared reference: it implements `tower::Service<Request> for &Layer<S>`, is always ready, and
-//! decides in `call`. So a route's stack is one value that is never cloned and never boxed.
-//! A synchronous decision returns [`Either`]; an asynchronous one boxes one future that borrows the layer.
+//! A layer is called by shared reference: it implements `tower::Service<Request> for &Layer<S>`, is always
+//! ready, and decides in `call`. So a route's stack is one value that is never cloned and never boxed. A
+//! synchronous decision returns [`Either`]; an asynchronous one boxes one future that borrows the layer.
 
 pub mod access_log;
 pub mod admission;

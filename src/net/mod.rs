@@ -1,4 +1,5 @@
-//! The byte streams the gateway serves: a closed enum, so that a connection is not boxed behind a trait object.
+//! The byte streams the gateway serves: a closed enum, so that a connection is not boxed behind a trait
+//! object.
 //!
 //! [`Io::Memory`] is the seam for simulation: the same connection code runs over it without a socket.
 

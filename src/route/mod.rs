@@ -19,14 +19,15 @@
 //!
 //! 1. the higher `priority`;
 //! 2. an exact host, then the longer wildcard, then no host;
-//! 3. the path, segment by segment from the left: a literal, then `{param}`, then `{*rest}` or no path at all;
+//! 3. the path, segment by segment from the left: a literal, then `{param}`, then `{*rest}` or no path at
+//! all;
 //! 4. a route with a `method` before one without;
 //! 5. more `header` and `query` conditions before fewer;
 //! 6. the order in the file.
 //!
-//! **Paths** are matched in their normal form ([`normalize`](crate::http::normalize)): segments are compared with their
-//! percent triplets, so `%2F` separates nothing. `{param}` takes one segment that is not empty. `/orders/{*rest}` takes
-//! `/orders`, `/orders/` and all below; a trailing slash counts everywhere else.
+//! **Paths** are matched in their normal form ([`normalize`](crate::http::normalize)): segments are compared
+//! with their percent triplets, so `%2F` separates nothing. `{param}` takes one segment that is not empty.
+//! `/orders/{*rest}` takes `/orders`, `/orders/` and all below; a trailing slash counts everywhere else.
 //!
 //! A request that only a method keeps from a route gets 405 with the methods in `Allow` (RFC 9110 §15.5.6).
 

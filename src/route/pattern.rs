@@ -191,7 +191,8 @@ impl Pattern {
         params
     }
 
-    /// How specific it is: of two patterns that match the same path, the more specific one has the smaller key.
+    /// How specific it is: of two patterns that match the same path, the more specific one has the smaller
+    /// key.
     pub(super) fn specificity(&self) -> Vec<u8> {
         let segments = self.segments.iter().map(|segment| match segment {
             Segment::Literal(_) => 0,

@@ -1,9 +1,9 @@
 //! The routes of a gateway, indexed: by host in hash maps, then by path in a tree of segments.
 //!
-//! Routes are kept in the order in which they win, so a route's index is its rank, and finding a route is finding
-//! the smallest index that matches. Each node of the tree knows the smallest one below it: once a match is known,
-//! what cannot beat it is not looked at. A node is visited at most once a request, so no path is costlier than the
-//! number of nodes.
+//! Routes are kept in the order in which they win, so a route's index is its rank, and finding a route is
+//! finding the smallest index that matches. Each node of the tree knows the smallest one below it: once a
+//! match is known, what cannot beat it is not looked at. A node is visited at most once a request, so no path
+//! is costlier than the number of nodes.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -85,7 +85,8 @@ struct Probe<'a> {
 /// No route: larger than any index.
 const NONE: u32 = u32::MAX;
 
-/// The order in which routes win; see the [module docs](super). Ties go to the one that comes first in the file.
+/// The order in which routes win; see the [module docs](super). Ties go to the one that comes first in the
+/// file.
 pub(super) fn rank(plan: &MatchPlan, priority: i32) -> impl Ord + use<> {
     let host = match &plan.host {
         HostMatch::Exact(_) => (0, Reverse(0)),
@@ -173,8 +174,8 @@ impl<T> RouteTable<T> {
         exact.into_iter().chain(below).chain(&self.any).copied()
     }
 
-    /// Lowers `best` to the smallest index at or below `node` that takes the request. `left` is what of the path has
-    /// not been matched, after its slash; `None` where there is not even a slash.
+    /// Lowers `best` to the smallest index at or below `node` that takes the request. `left` is what of the
+    /// path has not been matched, after its slash; `None` where there is not even a slash.
     fn search(&self, node: u32, left: Option<&str>, probe: &Probe<'_>, best: &mut u32) {
         let Some(node) = self.nodes.get(node as usize) else { return };
         if node.first >= *best {
@@ -266,7 +267,8 @@ impl Literals {
     }
 }
 
-/// The tree while it is built. Routes are inserted in rank order, so the first one through a node is its smallest.
+/// The tree while it is built. Routes are inserted in rank order, so the first one through a node is its
+/// smallest.
 #[derive(Default)]
 struct Tree {
     nodes: Vec<Node>,

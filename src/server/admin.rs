@@ -1,5 +1,5 @@
-//! The admin listener: serves the handlers of [`crate::admin`] on a socket of its own, so that a flood of requests
-//! does not keep an operator from looking.
+//! The admin listener: serves the handlers of [`crate::admin`] on a socket of its own, so that a flood of
+//! requests does not keep an operator from looking.
 
 use std::convert::Infallible;
 use std::io;

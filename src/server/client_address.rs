@@ -1,7 +1,8 @@
-//! Who the client is when proxies stand in front of us: the rightmost address that no trusted proxy vouches for.
+//! Who the client is when proxies stand in front of us: the rightmost address that no trusted proxy vouches
+//! for.
 //!
-//! A client can write what it likes into `X-Forwarded-For`; each proxy appends whom it saw. So the list is read from
-//! its right end, as long as the address there is one of `trusted_proxies`.
+//! A client can write what it likes into `X-Forwarded-For`; each proxy appends whom it saw. So the list is
+//! read from its right end, as long as the address there is one of `trusted_proxies`.
 
 use std::net::{IpAddr, SocketAddr};
 

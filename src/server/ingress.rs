@@ -1,7 +1,8 @@
 //! The border: hyper's request becomes ours, or is refused.
 //!
-//! hyper checks syntax and framing. What it leaves to a gateway is done here, once, before anything looks at the
-//! request: one unambiguous target, end-to-end fields only, and no field that pretends to come from a proxy we trust.
+//! hyper checks syntax and framing. What it leaves to a gateway is done here, once, before anything looks at
+//! the request: one unambiguous target, end-to-end fields only, and no field that pretends to come from a
+//! proxy we trust.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -49,8 +50,8 @@ pub struct Refused {
 /// Takes a request in.
 ///
 /// # Errors
-/// When its head breaks a rule that routing, caching or framing depend on. The connection should end then: what
-/// follows on it may not be what it seems (RFC 9112 §2.2, §3.2).
+/// When its head breaks a rule that routing, caching or framing depend on. The connection should end then:
+/// what follows on it may not be what it seems (RFC 9112 §2.2, §3.2).
 pub fn admit(
     mut request: http::Request<HyperIncoming>,
     border: &Border,
@@ -235,7 +236,8 @@ const fn bad_target(error: TargetError) -> ClientError {
     }
 }
 
-/// `100-continue` is hyper's to answer, when the body is first asked for; others are unknown (RFC 9110 §10.1.1).
+/// `100-continue` is hyper's to answer, when the body is first asked for; others are unknown (RFC 9110
+/// §10.1.1).
 fn expectation(headers: &mut HeaderMap, version: Version) -> Result<(), ClientError> {
     let mut expected = headers.get_all(header::EXPECT).iter();
     let first = expected.next();
@@ -268,7 +270,8 @@ fn is_pretence(name: &str, method: &Method) -> bool {
             && matches!(*method, Method::GET | Method::HEAD))
 }
 
-/// Removes fields that some origins read as another one because `_` and `-` are the same to them (CVE-2025-64484).
+/// Removes fields that some origins read as another one because `_` and `-` are the same to them
+/// (CVE-2025-64484).
 fn strip_twins(headers: &mut HeaderMap) {
     let twins: smallvec::SmallVec<[HeaderName; 2]> = headers
         .keys()

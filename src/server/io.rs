@@ -1,4 +1,5 @@
-//! The IO of a downstream connection as hyper sees it: watched for progress, with what was read ahead put back.
+//! The IO of a downstream connection as hyper sees it: watched for progress, with what was read ahead put
+//! back.
 
 use std::io;
 use std::pin::Pin;
@@ -32,8 +33,8 @@ impl WatchedIo {
 
 impl Drop for WatchedIo {
     fn drop(&mut self) {
-        // A body that ends with its connection looks complete after a FIN: only a reset tells an HTTP/1.0 client that it
-        // is not (RFC 9112 §8).
+        // A body that ends with its connection looks complete after a FIN: only a reset tells an HTTP/1.0
+        // client that it is not (RFC 9112 §8).
         if let (Io::Tcp(stream), true) = (&self.io, self.watched.is_cut()) {
             let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
         }
@@ -53,8 +54,8 @@ impl AsyncRead for WatchedIo {
         match this.watched.order() {
             Order::None | Order::Drain => {}
             Order::HeadTimeout => {
-                // No response is under way while a head is read, so this cannot land inside one. One try is enough:
-                // the socket's buffer has room unless the client also refuses to read.
+                // No response is under way while a head is read, so this cannot land inside one. One try is
+                // enough: the socket's buffer has room unless the client also refuses to read.
                 let _ = Pin::new(&mut this.io).poll_write(cx, TOO_SLOW);
                 return Poll::Ready(Ok(()));
             }

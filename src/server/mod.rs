@@ -159,8 +159,8 @@ impl Server {
         self.shared.metrics.counter("forebay_reloads_total", "Config reloads.", &labels).increment();
     }
 
-    /// Changes the running server into what `plan` says, all or nothing. Requests in flight, upgraded connections and
-    /// all state whose plan is equal are untouched.
+    /// Changes the running server into what `plan` says, all or nothing. Requests in flight, upgraded
+    /// connections and all state whose plan is equal are untouched.
     ///
     /// # Errors
     /// When an address, a certificate or an upstream cannot be used; everything stays as it was.
@@ -214,7 +214,8 @@ impl Server {
         Ok(())
     }
 
-    /// Stops: says so, lets what is in flight finish within `server.drain_timeout`, or until `impatient` ends.
+    /// Stops: says so, lets what is in flight finish within `server.drain_timeout`, or until `impatient`
+    /// ends.
     pub async fn stop(self, impatient: impl Future<Output = ()>) -> Drained {
         self.lifecycle.draining();
         for listener in &self.listeners {

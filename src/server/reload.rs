@@ -1,7 +1,7 @@
 //! Watches the config file's folder and says when to read it again.
 //!
-//! The folder is watched, not the file: editors replace files, and Kubernetes swaps a symbolic link beside it. Events
-//! come in bursts, so the last one of a burst counts.
+//! The folder is watched, not the file: editors replace files, and Kubernetes swaps a symbolic link beside
+//! it. Events come in bursts, so the last one of a burst counts.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Signals, and the way to a quiet end.
 //!
-//! The first TERM or INT: `/readyz` says 503, listeners close, connections finish what is in flight. Whatever is left
-//! after `server.drain_timeout`, or at a second signal, is ended.
+//! The first TERM or INT: `/readyz` says 503, listeners close, connections finish what is in flight. Whatever
+//! is left after `server.drain_timeout`, or at a second signal, is ended.
 
 use std::time::Duration;
 

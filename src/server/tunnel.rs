@@ -1,5 +1,5 @@
-//! Tunnels: what becomes of two connections after an upgrade (WebSocket). Bytes pass both ways until a side ends, or
-//! neither has said anything for `server.tunnel_timeout`.
+//! Tunnels: what becomes of two connections after an upgrade (WebSocket). Bytes pass both ways until a side
+//! ends, or neither has said anything for `server.tunnel_timeout`.
 //!
 //! Tunnels outlive reloads. While the gateway drains they go on until the drain's deadline.
 

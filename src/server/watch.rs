@@ -1,8 +1,9 @@
 //! One watchman for all downstream connections: it ends those that are silent, slow or no longer wanted.
 //!
-//! A connection keeps a few relaxed atomics that say what it is doing and since which tick; the watchman's task reads
-//! them every [`TICK`]. So a connection has no timer of its own: a request costs no clock reading and no trip to the
-//! timer wheel, ten thousand idle connections cost no timers, and every timeout is right to within two ticks.
+//! A connection keeps a few relaxed atomics that say what it is doing and since which tick; the watchman's
+//! task reads them every [`TICK`]. So a connection has no timer of its own: a request costs no clock reading
+//! and no trip to the timer wheel, ten thousand idle connections cost no timers, and every timeout is right
+//! to within two ticks.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

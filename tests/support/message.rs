@@ -1,7 +1,7 @@
 //! HTTP/1.1 messages as bytes: a reader that keeps what it read, for origin and client alike.
 //!
-//! It is lenient where a test may want to see what came, and panics nowhere: a message that does not hold together
-//! is delivered with `complete` unset.
+//! It is lenient where a test may want to see what came, and panics nowhere: a message that does not hold
+//! together is delivered with `complete` unset.
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 

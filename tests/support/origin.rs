@@ -1,7 +1,7 @@
 //! An origin that does what a test tells it, and remembers what it was asked.
 //!
-//! A script is a function from a request to a [`Reply`]: bytes to write, with points in between where it waits for a
-//! [`Gate`], stalls for good, or cuts the connection.
+//! A script is a function from a request to a [`Reply`]: bytes to write, with points in between where it
+//! waits for a [`Gate`], stalls for good, or cuts the connection.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -75,8 +75,8 @@ pub async fn get(address: SocketAddr, path: &str) -> io::Result<Answer> {
     Client::connect(address).await?.get(path).await
 }
 
-/// Asks `times` times at once, each on a connection of its own; all answers, and the time until the last. A `{}` in the
-/// path stands for the number of the call.
+/// Asks `times` times at once, each on a connection of its own; all answers, and the time until the last. A
+/// `{}` in the path stands for the number of the call.
 ///
 /// # Errors
 /// When a connection breaks.

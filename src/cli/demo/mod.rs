@@ -1,4 +1,5 @@
-//! `forebay demo`: a slow API of our own and the gateway in front of it, in one process, with a measured tour.
+//! `forebay demo`: a slow API of our own and the gateway in front of it, in one process, with a measured
+//! tour.
 
 mod api;
 mod client;

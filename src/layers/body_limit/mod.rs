@@ -1,5 +1,5 @@
-//! Body limit: a request body larger than its route accepts is refused before the upstream sees a byte of it where its
-//! length is known, and cut when it passes the limit where it is not.
+//! Body limit: a request body larger than its route accepts is refused before the upstream sees a byte of it
+//! where its length is known, and cut when it passes the limit where it is not.
 
 use std::future::Ready;
 use std::task::{Context, Poll};

@@ -1,12 +1,12 @@
-//! Deadline: a request has its route's `timeout`, from the arrival of its head to the last byte of its response;
-//! queueing, retries and the body are part of it.
+//! Deadline: a request has its route's `timeout`, from the arrival of its head to the last byte of its
+//! response; queueing, retries and the body are part of it.
 //!
-//! Past it, what is still going on is dropped and the answer is 504; where the response has begun, its body fails, so
-//! that the client sees a transfer that broke off and not one that ended.
+//! Past it, what is still going on is dropped and the answer is 504; where the response has begun, its body
+//! fails, so that the client sees a transfer that broke off and not one that ended.
 //!
-//! The inner service is polled before any timer exists: an answer that is ready at once, a cache hit, never touches the
-//! timer wheel. Nor does a body that is in memory. **Exempt** once their head is there: tunnels (101),
-//! `text/event-stream` and gRPC, which may rightly go on for hours; idle timeouts bound them.
+//! The inner service is polled before any timer exists: an answer that is ready at once, a cache hit, never
+//! touches the timer wheel. Nor does a body that is in memory. **Exempt** once their head is there: tunnels
+//! (101), `text/event-stream` and gRPC, which may rightly go on for hours; idle timeouts bound them.
 //!
 //! Inner services find the deadline in [`Request::deadline`], so that none starts what it cannot finish.
 

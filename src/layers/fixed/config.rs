@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedirectConfig {
-    /// Where to: a path or a URL, in which `{name}` stands for what the pattern captured, and `{scheme}`, `{host}`,
-    /// `{authority}` (host and port), `{path}`, `{query}` for parts of the request.
+    /// Where to: a path or a URL, in which `{name}` stands for what the pattern captured, and `{scheme}`,
+    /// `{host}`, `{authority}` (host and port), `{path}`, `{query}` for parts of the request.
     pub to: String,
     /// 301, 302, 303, 307 or 308.
     #[serde(default = "permanent")]

@@ -1,11 +1,11 @@
 //! Fixed: what a route answers without an upstream: a redirect, or always the same response.
 //!
-//! [`Fixed`] is the innermost service of such a route. It reads nothing of the request body: the connection drains it
-//! or closes.
+//! [`Fixed`] is the innermost service of such a route. It reads nothing of the request body: the connection
+//! drains it or closes.
 //!
-//! **A redirect cannot be turned elsewhere.** Where it leads, scheme and host, is what the config says or what the
-//! client asked for itself; captured values only ever come after the host, and a path never begins with two slashes,
-//! which a browser would take for another host. In a query, captured values are escaped.
+//! **A redirect cannot be turned elsewhere.** Where it leads, scheme and host, is what the config says or
+//! what the client asked for itself; captured values only ever come after the host, and a path never begins
+//! with two slashes, which a browser would take for another host. In a query, captured values are escaped.
 
 pub mod config;
 mod location;

@@ -1,14 +1,14 @@
 //! Respond: the only place where an error becomes a response.
 //!
-//! The body is `application/problem+json` (RFC 9457); `Proxy-Status` (RFC 9209) says the same to machines on the way.
-//! An error is never stored by a cache behind us: `Cache-Control: no-store`.
+//! The body is `application/problem+json` (RFC 9457); `Proxy-Status` (RFC 9209) says the same to machines on
+//! the way. An error is never stored by a cache behind us: `Cache-Control: no-store`.
 //!
 //! ```
 //! use forebay::error::{Error, Refusal};
 //! use forebay::http::RequestId;
-//! let response = forebay::layers::respond::response(&Error::Refused(Refusal::NoRoute), &RequestId::Random(7));
-//! assert_eq!(response.status, 404);
-//! assert_eq!(response.headers["proxy-status"], "forebay; error=destination_not_found; details=\"no_route\"");
+//! let response = forebay::layers::respond::response(&Error::Refused(Refusal::NoRoute),
+//! &RequestId::Random(7)); assert_eq!(response.status, 404); assert_eq!(response.headers["proxy-status"],
+//! "forebay; error=destination_not_found; details=\"no_route\"");
 //! ```
 
 mod problem;

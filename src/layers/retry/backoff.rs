@@ -1,4 +1,5 @@
-//! How long to wait before another attempt: exponentially longer, and spread so that clients do not come in step.
+//! How long to wait before another attempt: exponentially longer, and spread so that clients do not come in
+//! step.
 
 use std::time::Duration;
 

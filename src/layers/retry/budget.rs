@@ -12,7 +12,8 @@
 //! assert_eq!(granted, 3); // 4 × 0.5, and the floor's one
 //! ```
 //!
-//! A failing origin is not hit harder for failing: it earns nothing, so at 100 % failures only the floor is left.
+//! A failing origin is not hit harder for failing: it earns nothing, so at 100 % failures only the floor is
+//! left.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -22,7 +23,8 @@ use crate::clock::Instant;
 /// Successes and retries count for so many seconds, the current one included.
 const WINDOW_SECS: u32 = 10;
 
-/// A power of two above the window, so that a second's slot is taken over only when it has long left the window.
+/// A power of two above the window, so that a second's slot is taken over only when it has long left the
+/// window.
 const SLOTS: usize = 16;
 
 /// A validated budget: `ratio` is within 0..=1.
@@ -36,8 +38,8 @@ pub struct BudgetPlan {
 
 /// The budget of one upstream, shared by its routes.
 ///
-/// Depositing is one atomic addition, as every answer of the origin does it; withdrawing takes a short lock, so that
-/// the bound is exact.
+/// Depositing is one atomic addition, as every answer of the origin does it; withdrawing takes a short lock,
+/// so that the bound is exact.
 #[derive(Debug)]
 pub struct Budget {
     plan: BudgetPlan,

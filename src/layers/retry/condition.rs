@@ -1,4 +1,5 @@
-//! Whether one outcome is worth another attempt, and if not, why not. Pure: time, chance and budget are arguments.
+//! Whether one outcome is worth another attempt, and if not, why not. Pure: time, chance and budget are
+//! arguments.
 
 use std::time::Duration;
 
@@ -126,9 +127,9 @@ pub struct Facts {
     pub left: Option<Duration>,
 }
 
-/// Whether an error is one that `on` lists. Not: what another attempt would meet again (an untrusted certificate, an
-/// answer that is no HTTP), what asks for less load (no endpoint, no free connection), and whatever is not the
-/// upstream's fault.
+/// Whether an error is one that `on` lists. Not: what another attempt would meet again (an untrusted
+/// certificate, an answer that is no HTTP), what asks for less load (no endpoint, no free connection), and
+/// whatever is not the upstream's fault.
 pub fn cause_of_error(on: &Conditions, error: &Error) -> Option<Cause> {
     use UpstreamErrorKind as Kind;
 
@@ -155,8 +156,8 @@ pub fn cause_of_status(on: &Conditions, status: StatusCode) -> Option<Cause> {
     on.contains_status(status).then_some(Cause::Status)
 }
 
-/// Decides about an attempt that failed for `cause`; `withdraw` takes one retry from the budget and is asked last,
-/// so that nothing is taken for a retry that is not made.
+/// Decides about an attempt that failed for `cause`; `withdraw` takes one retry from the budget and is asked
+/// last, so that nothing is taken for a retry that is not made.
 pub fn decide(cause: Cause, facts: &Facts, withdraw: impl FnOnce() -> bool) -> Decision {
     if facts.attempts_left == 0 {
         return Decision::GiveUp(GiveUp::Attempts);
@@ -183,7 +184,8 @@ pub fn decide(cause: Cause, facts: &Facts, withdraw: impl FnOnce() -> bool) -> D
     Decision::Retry { cause, wait }
 }
 
-/// What `Retry-After` asks for: seconds, or a date (RFC 9110 §10.2.3). A field that is neither asks for nothing.
+/// What `Retry-After` asks for: seconds, or a date (RFC 9110 §10.2.3). A field that is neither asks for
+/// nothing.
 pub fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {

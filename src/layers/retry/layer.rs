@@ -22,7 +22,8 @@ use super::condition::{self, Cause, Decision, Facts, GiveUp};
 use super::plan::RetryPlan;
 use super::template::Template;
 
-/// A response up to this size that is to be retried is read to its end, so that its connection can be used again.
+/// A response up to this size that is to be retried is read to its end, so that its connection can be used
+/// again.
 const DRAIN_MAX_BYTES: u64 = 16 * 1024;
 
 type Outcome = Result<Response, Error>;

@@ -8,9 +8,10 @@
 //!
 //! What surprises:
 //! - Only the time up to the response head is retried: from then on the client has seen bytes.
-//! - What was sent is not sent again unless the method allows it (RFC 9110 §9.2.2). What was not sent is, whatever
-//!   the method.
-//! - The budget counts successes, not requests: an origin that fails everything earns no retries but the floor.
+//! - What was sent is not sent again unless the method allows it (RFC 9110 §9.2.2). What was not sent is,
+//!   whatever the method.
+//! - The budget counts successes, not requests: an origin that fails everything earns no retries but the
+//!   floor.
 //! - The client's own failures, refusals and upgrades are never retried.
 
 pub mod backoff;

@@ -1,8 +1,8 @@
 //! What is kept of a request so that it can be made again.
 //!
-//! The inner service takes a request by value and changes it on its way, so this is copied before the first attempt.
-//! Everything but the map of fields is a shared reference; cloning and dropping that one takes 70 ns for three fields
-//! and 190 ns for ten, and a flat list of the same fields no less.
+//! The inner service takes a request by value and changes it on its way, so this is copied before the first
+//! attempt. Everything but the map of fields is a shared reference; cloning and dropping that one takes 70 ns
+//! for three fields and 190 ns for ten, and a flat list of the same fields no less.
 
 use std::net::IpAddr;
 use std::sync::Arc;

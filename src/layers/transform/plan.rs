@@ -24,8 +24,8 @@ impl TransformPlan {
     }
 }
 
-/// Checks all three, reporting what is wrong at the keys of the route at `at`. `names` are what its path captures.
-/// What is wrong is left out.
+/// Checks all three, reporting what is wrong at the keys of the route at `at`. `names` are what its path
+/// captures. What is wrong is left out.
 pub fn plan(
     rewrite: &RewriteConfig,
     request: &HeaderRulesConfig,
