@@ -123,7 +123,7 @@ impl Core {
                 storable::prepare(&mut headers, &directives, timing.received);
                 let body = entry.stored_body();
                 let fresh = Entry::new(entry.status(), &headers, lifetime, variant, timing.received, body);
-                self.store.put(fetch.key(), Arc::new(fresh), self.plan.max_variants).await;
+                self.store.replace(fetch.key(), entry.id(), Arc::new(fresh)).await;
             }
         }
     }

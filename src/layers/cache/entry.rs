@@ -92,6 +92,19 @@ impl StoredBody {
     }
 }
 
+/// Copies of the fields that validators are made of: the origin's would pin the buffer they were read into.
+fn own_validators(headers: &HeaderMap) -> HeaderMap {
+    let mut own = HeaderMap::with_capacity(3);
+    for name in [header::ETAG, header::LAST_MODIFIED, header::DATE] {
+        for value in headers.get_all(&name) {
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                own.append(&name, value);
+            }
+        }
+    }
+    own
+}
+
 impl Entry {
     /// An entry of a complete response. `headers` are those the origin sent, `received` when they came.
     pub fn new(
@@ -108,8 +121,7 @@ impl Entry {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             status,
             lifetime,
-            // Of the packed fields: of the origin's, they would pin the buffer those were read into.
-            validators: Validators::of(status, &fields.unpack(0), received),
+            validators: Validators::of(status, &own_validators(headers), received),
             variant,
             plain: !headers.contains_key(&fields::CACHE_STATUS),
             fields,
@@ -196,7 +208,8 @@ impl Entry {
         }
     }
 
-    /// The whole of it as the answer to a request without conditions, while it is fresh: the way of most hits.
+    /// The whole of it as the answer to a request without conditions, while it is fresh: the way of most
+    /// hits.
     pub fn fresh_hit(&self, method: &Method, now: Wall) -> Response {
         let (age, ttl) = (self.lifetime.age(now).as_secs(), self.lifetime.ttl(now));
         let headers = head::of_fresh_hit(self, age, ttl);

@@ -7,9 +7,9 @@
 //!            └ full ── alone  └ failed ──── stale, or one more flight ───┘
 //! ```
 //!
-//! A follower whose flight failed tries once more, and then again one leads and the others follow; only a response
-//! that cannot be shared sends them off alone, all at once. So a broken origin meets one request a key at a time, and
-//! a private resource costs its readers one wait and then, for some seconds, none.
+//! A follower whose flight failed tries once more, and then again one leads and the others follow; only a
+//! response that cannot be shared sends them off alone, all at once. So a broken origin meets one request a
+//! key at a time, and a private resource costs its readers one wait and then, for some seconds, none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use super::core::Core;
 use super::directives::RequestDirectives;
 use super::entry::Entry;
 use super::fill::{self, Led, Order};
-use super::flight::{Apart, Flight, Interest, Join, Landing, flight_key};
+use super::flight::{Apart, Interest, Join, Landing, flight_key};
 use super::freshness::{self, Revalidate, Timing};
 use super::layer::Cache;
 use super::status::{Forward, Forwarded, HitKind};
@@ -47,6 +47,8 @@ pub struct Fetch {
     asked: RequestDirectives,
     forward: Forward,
     stale: Option<Stale>,
+    /// The key's answers are known not to be worth waiting for.
+    passes: bool,
     /// The variant it asks for, where the key's `Vary` is known.
     selector: Option<Variant>,
 }
@@ -68,13 +70,19 @@ impl Fetch {
         forward: Forward,
         selector: Option<Variant>,
     ) -> Self {
-        Self { key: key.into(), asked, forward, stale: None, selector }
+        Self { key: key.into(), asked, forward, stale: None, passes: false, selector }
     }
 
     /// What is stored has to be validated first.
     pub fn of_stale(key: &[u8], asked: RequestDirectives, forward: Forward, stale: Stale) -> Self {
         let selector = Some(stale.entry.variant().clone());
-        Self { key: key.into(), asked, forward, stale: Some(stale), selector }
+        Self { key: key.into(), asked, forward, stale: Some(stale), passes: false, selector }
+    }
+
+    /// The same for a key whose answers are known not to be worth waiting for.
+    #[must_use]
+    pub fn passing(self, passes: bool) -> Self {
+        Self { passes, ..self }
     }
 
     /// What is stored was served, and is to be replaced.
@@ -130,19 +138,21 @@ impl<S: Inner> Cache<S> {
         }
         let authorized = request.headers.contains_key(header::AUTHORIZATION);
         let listed_key = flight_key(&fetch.key, authorized);
-        let passes = authorized
-            && core.store.get(&listed_key).await.is_some_and(|slot| slot.passes(request.received.wall));
+        let passes = fetch.passes
+            || authorized
+                && core.store.get(&listed_key).await.is_some_and(|slot| slot.passes(request.received.wall));
         if fetch.asked.no_store || passes {
             let detail =
                 if passes { "known-not-stored" } else { storable::NotStored::RequestNoStore.as_str() };
             return self.alone_or_stale(core, request, &fetch, detail).await;
         }
-        // A client that wants the origin's own word gets a flight that began after it asked (RFC 9111 §5.2.1.4).
+        // A client that wants the origin's own word gets a flight that began after it asked (RFC 9111
+        // §5.2.1.4).
         let solo = !core.plan.collapse || fetch.asked.no_cache;
         let mut failures = 0;
         for _ in 0..ROUNDS {
             let join = if solo {
-                Join::Lead(Flight::solo())
+                core.store.flights().solo(&listed_key)
             } else {
                 core.store.flights().join(&listed_key, &request.headers, fetch.selector.clone())
             };
@@ -209,10 +219,10 @@ impl<S: Inner> Cache<S> {
         let copy = fill::plain_copy(request, request.trail.clone());
         self.launch(core, copy, fetch, listed_key.into(), &interest, Some(sender));
         match receiver.await {
-            Ok(Led::Shared(lead, withheld)) => {
-                let Some(mut response) = core.shared(request, fetch, &lead, interest, false) else {
-                    return Round::Alone("first-bytes-gone");
-                };
+            Ok(Led::Shared { lead, withheld, anchor }) => {
+                let answer = core.shared(request, fetch, &lead, interest, false);
+                drop(anchor);
+                let Some(mut response) = answer else { return Round::Alone("first-bytes-gone") };
                 for (name, value) in withheld {
                     response.headers.append(name, value);
                 }

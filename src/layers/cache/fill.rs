@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{self, Now};
 use crate::error::{Error, InternalError};
-use crate::http::shared::{Limits, SharedWriter};
+use crate::http::shared::{Limits, SharedReader, SharedWriter};
 use crate::http::{Attempt, Request, RequestBody, Response, Trail};
 use crate::layers::Inner;
 use crate::metrics::GaugeHold;
@@ -63,8 +63,15 @@ pub struct Order {
 pub enum Led {
     /// What the followers get.
     Landed(Landing),
-    /// A response that is shared, and the fields of it that only the leader may see (`no-cache="set-cookie"`).
-    Shared(Arc<Lead>, Box<[(HeaderName, HeaderValue)]>),
+    /// A response that is shared.
+    Shared {
+        /// What the followers get.
+        lead: Arc<Lead>,
+        /// The fields that only the leader may see (`no-cache="set-cookie"`).
+        withheld: Box<[(HeaderName, HeaderValue)]>,
+        /// Keeps the first byte where it is until the leader reads by itself.
+        anchor: Option<SharedReader>,
+    },
     /// A response for it alone.
     Own(Response, Apart),
 }
@@ -164,7 +171,8 @@ impl Fill {
         }
     }
 
-    /// Sends the request, with our conditions where there is an entry to confirm; none once nobody waits any more.
+    /// Sends the request, with our conditions where there is an entry to confirm; none once nobody waits any
+    /// more.
     async fn ask<S: Inner>(&self, inner: &S, confirm: bool) -> Option<Result<Response, Error>> {
         let mut request = plain_copy(&self.request, self.request.trail.clone());
         if let Some(stale) = self.stale.as_ref().filter(|_| confirm) {
@@ -208,7 +216,6 @@ impl Fill {
                 self.land(Landing::Confirmed(entry));
             }
             Err(reason) => {
-                self.core.store.remove_entry(&self.key, stale.id()).await;
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stale.length()));
                 let response = Response { status, headers, body: stale.body(&Method::GET), upgrade: None };
                 self.keep_apart(response, reason.as_str()).await;
@@ -253,8 +260,11 @@ impl Fill {
         let apart = Apart { reason, trouble: freshness::is_error(response.status) };
         self.listing.leave();
         self.listing.flight.land(Landing::Apart(apart));
-        if !response.status.is_server_error() && !self.directives.no_store {
+        if !response.status.is_server_error() {
             self.mark_pass().await;
+        }
+        if let Some(stale) = self.stale.as_ref().filter(|_| is_the_latest_word(response.status)) {
+            self.core.store.remove_entry(&self.key, stale.id()).await;
         }
         if let Some(leader) = self.leader.take() {
             let _ = leader.send(Led::Own(response, apart));
@@ -292,7 +302,8 @@ impl Fill {
         });
         // Still on the list: whoever comes now reads what is here already.
         if let Some(leader) = self.leader.take() {
-            let _ = leader.send(Led::Shared(Arc::clone(&lead), withheld));
+            let anchor = lead.body.reader();
+            let _ = leader.send(Led::Shared { lead: Arc::clone(&lead), withheld, anchor });
         }
         self.listing.flight.land(Landing::Shared(Arc::clone(&lead)));
         let Some((writer, last, trailers)) = self.pump(writer, body, length).await else { return };
@@ -338,6 +349,12 @@ fn withheld(headers: &HeaderMap, directives: &ResponseDirectives) -> Box<[(Heade
         headers.get_all(&name).iter().map(move |value| (name.clone(), value.clone())).collect::<Vec<_>>()
     };
     directives.withheld.iter().flat_map(lines).collect()
+}
+
+/// Whether an answer tells that what was stored is a thing of the past, and not only that the origin would
+/// not say.
+fn is_the_latest_word(status: StatusCode) -> bool {
+    status.is_success() || status.is_redirection() || matches!(status.as_u16(), 404 | 410)
 }
 
 /// The length a response says it has, by its field and by its framing.

@@ -1,7 +1,7 @@
 //! Flights: one request to the origin answers all that ask for the same while it is under way.
 //!
-//! A flight is known by its key and, once the key's `Vary` is known, by the variant it will bring. Those who ask
-//! hold an [`Interest`]; when the last one lets go, the flight learns it and decides whether to go on.
+//! A flight is known by its key and, once the key's `Vary` is known, by the variant it will bring. Those who
+//! ask hold an [`Interest`]; when the last one lets go, the flight learns it and decides whether to go on.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,8 +26,9 @@ const MAX_FLIGHTS: usize = 16_384;
 /// Over how many locks the flights are spread.
 const SHARDS: usize = 16;
 
-/// The key a flight is listed under. Requests with `Authorization` fly apart from others: their answers are mostly for
-/// one user alone (RFC 9111 §3.5), and what is learnt from that must not make others pass the cache by.
+/// The key a flight is listed under. Requests with `Authorization` fly apart from others: their answers are
+/// mostly for one user alone (RFC 9111 §3.5), and what is learnt from that must not make others pass the
+/// cache by.
 pub fn flight_key(key: &[u8], authorized: bool) -> Box<[u8]> {
     let mark: &[u8] = if authorized { b"\0authorized" } else { b"" };
     [key, mark].concat().into()
@@ -46,6 +47,8 @@ pub struct Flights {
 /// One request on its way to fill an entry.
 #[derive(Debug)]
 pub struct Flight {
+    /// Whether anybody may follow.
+    open: bool,
     /// Which requests may follow; all where nothing is known of the key's `Vary` yet.
     selector: Option<Variant>,
     landing: watch::Sender<Option<Landing>>,
@@ -126,19 +129,15 @@ impl Drop for Interest {
 }
 
 impl Flight {
-    fn new(selector: Option<Variant>) -> Arc<Self> {
+    fn new(open: bool, selector: Option<Variant>) -> Arc<Self> {
         Arc::new(Self {
+            open,
             selector,
             landing: watch::Sender::new(None),
             interest: AtomicUsize::new(0),
             left: Notify::new(),
             void: AtomicBool::new(false),
         })
-    }
-
-    /// A flight nobody can follow.
-    pub(super) fn solo() -> Interest {
-        Self::new(None).interest()
     }
 
     /// Takes an interest.
@@ -188,6 +187,7 @@ impl Flight {
     /// Whether a request may follow, of which `selector` is what is known of its variant.
     fn suits(&self, headers: &HeaderMap, selector: Option<&Variant>) -> bool {
         match (&self.selector, selector) {
+            _ if !self.open => false,
             (Some(variant), _) => variant.matches(headers),
             (None, known) => known.is_none(),
         }
@@ -218,11 +218,20 @@ impl Flights {
         if let Some(flight) = flights.and_then(|all| all.iter().find(suitable)) {
             return Join::Follow(flight.interest());
         }
+        self.list(&mut shard, key, Flight::new(true, selector))
+    }
+
+    /// Leads a flight that nobody can follow. It is listed all the same: an invalidation of the key must find
+    /// it.
+    pub fn solo(&self, key: &[u8]) -> Join {
+        self.list(&mut self.shard(key), key, Flight::new(false, None))
+    }
+
+    fn list(&self, shard: &mut Shard, key: &[u8], flight: Arc<Flight>) -> Join {
         if self.count.load(Ordering::Relaxed) >= MAX_FLIGHTS {
             return Join::Full;
         }
         self.count.fetch_add(1, Ordering::Relaxed);
-        let flight = Flight::new(selector);
         let interest = flight.interest();
         match shard.get_mut(key) {
             Some(flights) => flights.push(flight),

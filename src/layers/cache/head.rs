@@ -1,11 +1,11 @@
 //! The header section of a stored response, packed; and ready copies of the busiest ones, a few a thread.
 //!
-//! A stored section is one run of bytes: a `HeaderMap` of ten fields takes a kilobyte before its first value. What
-//! a hit hands out is a clone of a ready map that this thread keeps, with values in memory that no other thread
-//! counts references in: a busy entry is not a cache line all cores write to.
+//! A stored section is one run of bytes: a `HeaderMap` of ten fields takes a kilobyte before its first value.
+//! What a hit hands out is a clone of a ready map that this thread keeps, with values in memory that no other
+//! thread counts references in: a busy entry is not a cache line all cores write to.
 //!
-//! Surprise: an entry gets a ready map when a thread meets it for the second time in a row in its place, so that a
-//! scan over many entries does not push out the busy ones for nothing.
+//! Surprise: an entry gets a ready map when a thread meets it for the second time in a row in its place, so
+//! that a scan over many entries does not push out the busy ones for nothing.
 
 use std::cell::RefCell;
 

@@ -1,4 +1,5 @@
-//! The tower glue: what can be decided at once is, without a boxed future; the rest goes to [`fetch`](super::fetch).
+//! The tower glue: what can be decided at once is, without a boxed future; the rest goes to
+//! [`fetch`](super::fetch).
 
 use std::cell::RefCell;
 use std::future::{Future, Ready};
@@ -36,8 +37,8 @@ pub struct Cache<S> {
 }
 
 impl<S> Cache<S> {
-    /// A cache before `inner`. Without a plan, or with one that is not enabled, requests just pass. `namespace` keeps
-    /// the keys of routes that must not share entries apart.
+    /// A cache before `inner`. Without a plan, or with one that is not enabled, requests just pass.
+    /// `namespace` keeps the keys of routes that must not share entries apart.
     pub fn new(
         plan: Option<Arc<CachePlan>>,
         namespace: u64,
@@ -104,7 +105,8 @@ impl Core {
             Freshness::Revalidate(rights) => {
                 let forward = if rights.requested { Forward::Request } else { Forward::Stale };
                 let stale = Stale { entry: Arc::clone(entry), rights };
-                return Step::Fetch(Fetch::of_stale(key, asked, forward, stale));
+                let passes = slot.is_some_and(|slot| slot.passes(now));
+                return Step::Fetch(Fetch::of_stale(key, asked, forward, stale).passing(passes));
             }
         };
         let response = self.hit(request, entry, kind, now);

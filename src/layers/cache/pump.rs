@@ -14,8 +14,8 @@ use super::fill::Fill;
 /// A fill nobody reads any more is finished if no more than this is missing, in bytes.
 const NEARLY_DONE: u64 = 256 * 1024;
 
-/// Whether a fill that nobody reads is finished: it is for the store alone (`background`), at least half of its known
-/// length is here, or little of it is missing.
+/// Whether a fill that nobody reads is finished: it is for the store alone (`background`), at least half of
+/// its known length is here, or little of it is missing.
 fn worth_finishing(background: bool, length: Option<u64>, here: u64) -> bool {
     background || length.is_some_and(|length| here >= length / 2 || length - here <= NEARLY_DONE)
 }
@@ -24,8 +24,8 @@ fn worth_finishing(background: bool, length: Option<u64>, here: u64) -> bool {
 pub(super) type Pumped = (SharedWriter, Option<Bytes>, Option<HeaderMap>);
 
 impl Fill {
-    /// Moves the body into the writer to its clean end; none where it fails or is given up. The last chunk is held
-    /// back, so that whoever has read it all finds it in the store.
+    /// Moves the body into the writer to its clean end; none where it fails or is given up. The last chunk is
+    /// held back, so that whoever has read it all finds it in the store.
     pub(super) async fn pump(
         &self,
         mut writer: SharedWriter,

@@ -82,8 +82,8 @@ pub fn entry(request: &Request, entry: &Entry, now: Wall) -> Response {
     Response { status, headers, body, upgrade: None }
 }
 
-/// The answer of a response that is on its way; none where its first bytes are gone. `interest` is held until the
-/// answer's body has ended.
+/// The answer of a response that is on its way; none where its first bytes are gone. `interest` is held until
+/// the answer's body has ended.
 pub fn lead(request: &Request, lead: &Lead, interest: Interest, now: Wall) -> Option<Response> {
     let answer = choose(request, lead.status, &lead.validators, lead.body.length(), now);
     let (status, mut headers) = head(answer, lead.status, lead.headers.clone());

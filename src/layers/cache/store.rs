@@ -1,7 +1,7 @@
 //! The store: complete entries by primary key, bounded in bytes; one for the process, it outlives reloads.
 //!
-//! moka decides what is kept and what goes when room is short. It knows nothing of freshness: an entry that has gone
-//! stale stays useful for revalidation, and goes when it is the least used.
+//! moka decides what is kept and what goes when room is short. It knows nothing of freshness: an entry that
+//! has gone stale stays useful for revalidation, and goes when it is the least used.
 
 use std::future::Future;
 use std::pin::pin;
@@ -162,8 +162,8 @@ impl Store {
 
     /// Looks a key up without waiting.
     pub fn peek(&self, key: &[u8]) -> Peek {
-        // moka's `get` waits only where the caller happens to do its housekeeping and meets another thread. It keeps
-        // a housekeeping that was dropped half-way and takes it up again at the next call.
+        // moka's `get` waits only where the caller happens to do its housekeeping and meets another thread.
+        // It keeps a housekeeping that was dropped half-way and takes it up again at the next call.
         let lookup = pin!(self.cache.get(key));
         match lookup.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(slot) => Peek::Now(slot),
@@ -176,13 +176,24 @@ impl Store {
         self.cache.get(key).await
     }
 
-    /// Stores an entry, in place of the one of the same variant; the oldest variants beyond `max_variants` go.
+    /// Stores an entry, in place of the one of the same variant; the oldest variants beyond `max_variants`
+    /// go.
     pub async fn put(&self, key: &[u8], entry: Arc<Entry>, max_variants: usize) {
         self.update(key, |variants, pass_until| {
             *pass_until = None;
             variants.retain(|other| other.variant() != entry.variant());
             variants.insert(0, entry);
             variants.truncate(max_variants.max(1));
+        })
+        .await;
+    }
+
+    /// Puts an entry in the place of another of the same variant, if that one is still there.
+    pub async fn replace(&self, key: &[u8], id: u64, entry: Arc<Entry>) {
+        self.update(key, |variants, _| {
+            if let Some(place) = variants.iter_mut().find(|other| other.id() == id) {
+                *place = entry;
+            }
         })
         .await;
     }

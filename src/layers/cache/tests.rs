@@ -995,3 +995,154 @@ async fn only_what_may_not_be_shared_is_withheld_from_others() {
     }
     assert_eq!(cookies, [Some("a=1".to_owned()), None]);
 }
+
+#[tokio::test]
+async fn what_is_no_longer_shared_replaces_what_was_and_holds_nobody_up() {
+    let mut bench = bench();
+    bench.fill(&[("cache-control", "max-age=10"), ("etag", "\"1\"")], "public").await;
+    let first = bench.get_at(60, &[]);
+    bench.asked().await.answer(Ok(response(200, &[("cache-control", "private")], "mine")));
+    assert_eq!(text(first.await.unwrap().unwrap()).await, "mine");
+    // Nothing stands in for it: what was public is a thing of the past.
+    let broken = bench.get_at(60, &[]);
+    bench.asked().await.answer(Err(gone()));
+    assert_eq!(broken.await.unwrap().unwrap_err().as_str(), "connect_failed");
+}
+
+#[tokio::test]
+async fn a_stale_entry_of_a_key_that_passes_still_stands_in() {
+    let mut bench = bench();
+    bench.fill(&[("cache-control", "max-age=5")], "old").await;
+    let first = bench.get_at(60, &[]);
+    // 403 says nothing about what is stored.
+    bench.asked().await.answer(Ok(response(403, &[("cache-control", "private")], "no")));
+    assert_eq!(first.await.unwrap().unwrap().status, 403);
+    let both = [bench.get_at(7, &[]), bench.get_at(7, &[])];
+    let asked = [bench.asked().await, bench.asked().await];
+    for asked in asked {
+        asked.answer(Err(gone()));
+    }
+    for got in both {
+        let got = got.await.unwrap().unwrap();
+        assert!(status_of(&got).ends_with("detail=stale-if-error"), "{}", status_of(&got));
+    }
+}
+
+#[tokio::test]
+async fn an_invalidation_reaches_flights_that_nobody_follows() {
+    let mut bench = bench();
+    let solo = bench.get_at(0, &[("cache-control", "no-cache")]);
+    let filling = bench.asked().await;
+    let posted = bench.send(bench.request(Method::POST, "/a", 0, &[]));
+    bench.asked().await.answer(Ok(response(200, &[], "")));
+    posted.await.unwrap().unwrap();
+    filling.answer(Ok(response(200, FRESH, "old")));
+    assert_eq!(text(solo.await.unwrap().unwrap()).await, "old");
+    let got = bench.get();
+    bench.asked().await.answer(Ok(response(200, FRESH, "new")));
+    assert_eq!(text(got.await.unwrap().unwrap()).await, "new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_at_any_moment_leaves_nothing_behind() {
+    for moment in 0..12 {
+        let mut bench = bench();
+        let (cache, request) = (bench.cache.clone(), bench.request(Method::GET, "/a", 0, &[]));
+        let mut client: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
+            let mut got = cache.send(request).await.unwrap();
+            while let Some(frame) = got.body.frame().await {
+                frame.unwrap();
+            }
+        });
+        let origin = tokio::spawn({
+            let mut asked = std::mem::replace(&mut bench.asked, mpsc::unbounded_channel().1);
+            async move {
+                let Some(asked) = asked.recv().await else { return };
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                let (mut writer, body) = stream(None);
+                asked.answer(Ok(response_with(200, FRESH, body)));
+                for _ in 0..3 {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    writer.push("x".into());
+                }
+                writer.finish(None, None);
+            }
+        });
+        // One poll, then a millisecond for the others, as often as `moment` says.
+        for _ in 0..moment {
+            let done = std::future::poll_fn(|cx| Poll::Ready(client.as_mut().poll(cx).is_ready())).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if done {
+                break;
+            }
+        }
+        drop(client);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        bench.is_idle().await;
+        origin.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_clients_that_come_and_go_leave_nothing_behind() {
+    let mut bench = bench();
+    let mut asked = std::mem::replace(&mut bench.asked, mpsc::unbounded_channel().1);
+    tokio::spawn(async move {
+        let mut number = 0;
+        while let Some(asked) = asked.recv().await {
+            number += 1;
+            tokio::spawn(async move {
+                let (mut writer, body) = stream(None);
+                let fields: &[_] = if number % 5 == 0 {
+                    &[("cache-control", "private")]
+                } else {
+                    &[("cache-control", "max-age=0, stale-while-revalidate=1"), ("vary", "x-kind")]
+                };
+                match number % 7 {
+                    0 => return asked.answer(Err(gone())),
+                    1 => tokio::task::yield_now().await,
+                    _ => {}
+                }
+                asked.answer(Ok(response_with(200, fields, body)));
+                for _ in 0..number % 3 {
+                    tokio::task::yield_now().await;
+                    writer.push("chunk".into());
+                }
+                if number % 11 != 0 {
+                    writer.finish(None, None);
+                }
+            });
+        }
+    });
+    let mut clients = Vec::new();
+    for n in 0..3000_u64 {
+        let request = bench.request(
+            Method::GET,
+            ["/a", "/b", "/c"][n as usize % 3],
+            0,
+            &[("x-kind", ["1", "2"][n as usize % 2])],
+        );
+        let cache = bench.cache.clone();
+        clients.push(tokio::spawn(async move {
+            let client = async {
+                if let Ok(got) = cache.send(request).await {
+                    let _ = got.body.collect().await;
+                }
+            };
+            let _ = tokio::time::timeout(Duration::from_micros(n * 7919 % 3000), client).await;
+        }));
+        if n % 50 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    for client in clients {
+        client.await.unwrap();
+    }
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while !bench.store.flights().is_empty() || bench.alive.load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .expect("flights and requests to the origin end when their clients have gone");
+}
