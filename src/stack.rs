@@ -6,11 +6,14 @@ use crate::layers::body_limit::BodyLimit;
 use crate::layers::cache::Cache;
 use crate::layers::deadline::Deadline;
 use crate::layers::fixed::Fixed;
+use crate::layers::inner;
 use crate::layers::rate_limit::RateLimit;
 use crate::layers::respond::Respond;
 use crate::layers::retry::Retry;
 use crate::layers::transform::{TransformRequest, TransformResponse};
 use crate::upstream::Balance;
+
+inner!(impl for Balance);
 
 /// What every route has, around whatever answers it.
 ///

@@ -21,14 +21,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use tower_service::Service;
 
 use crate::error::Error;
 use crate::http::{Request, Response};
 
 /// What a layer asks of the service it wraps: callable by shared reference.
 ///
-/// Implemented for every `T` whose reference is a [`Service`].
+/// `inner!` implements it for a type whose reference is a [`Service`](tower_service::Service).
 pub trait Inner: Send + Sync + 'static {
     /// The answer to be.
     type Future<'a>: Future<Output = Result<Response, Error>> + Send + 'a
@@ -39,18 +38,28 @@ pub trait Inner: Send + Sync + 'static {
     fn send<'a>(&'a self, request: Request) -> Self::Future<'a>;
 }
 
-impl<T> Inner for T
-where
-    T: Send + Sync + 'static,
-    for<'a> &'a T: Service<Request, Response = Response, Error = Error, Future: Send + 'a>,
-{
-    type Future<'a> = <&'a T as Service<Request>>::Future;
+/// Implements [`Inner`] for a service that is callable by reference.
+///
+/// A blanket implementation would say the same in one place. But it would ask of every `T` that `&'a T` is a service
+/// for all `'a`, and the compiler proves such a bound anew, several times, at each level of a nested type: a stack of
+/// twelve layers took it minutes and gigabytes. Written out a type, each level asks only for the next one.
+macro_rules! inner {
+    (impl $(<$generic:ident: $bound:path>)? for $service:ty) => {
+        impl $(<$generic: $bound>)? $crate::layers::Inner for $service {
+            type Future<'a>
+                = <&'a Self as ::tower_service::Service<$crate::http::Request>>::Future
+            where
+                Self: 'a;
 
-    fn send<'a>(&'a self, request: Request) -> Self::Future<'a> {
-        let mut service = self;
-        service.call(request)
-    }
+            fn send<'a>(&'a self, request: $crate::http::Request) -> Self::Future<'a> {
+                let mut service = self;
+                ::tower_service::Service::call(&mut service, request)
+            }
+        }
+    };
 }
+
+pub(crate) use inner;
 
 /// An answer that takes an await of ours: one boxed future that borrows the layer.
 pub type Boxed<'a> = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send + 'a>>;

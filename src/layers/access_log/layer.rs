@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::error::Error;
 use crate::http::{Request, Response};
-use crate::layers::Inner;
+use crate::layers::{Inner, inner};
 use crate::metrics::Metrics;
 
 use super::recorder::{Pending, Recorder};
@@ -41,6 +41,8 @@ impl<S> AccessLog<S> {
         AccessLog { recorder: self.recorder.clone(), inner }
     }
 }
+
+inner!(impl<S: Inner> for AccessLog<S>);
 
 impl<'a, S: Inner> Service<Request> for &'a AccessLog<S> {
     type Response = Response;

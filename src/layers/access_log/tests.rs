@@ -21,7 +21,7 @@ use crate::clock::Wall;
 use crate::error::{Error, InternalError, UpstreamError, UpstreamErrorKind};
 use crate::http::trail::Notes;
 use crate::http::{Body, Chunks, End, Request, RequestBody, RequestId, Response, Scheme, Trail, testing};
-use crate::layers::{Either, Inner as _};
+use crate::layers::{Either, Inner};
 use crate::metrics::Metrics;
 
 use super::config::Format;
@@ -42,6 +42,18 @@ fn request(method: Method, path: &str) -> Request {
 
 /// Answers with what it makes of a request, or never.
 struct Stub<F>(F);
+
+impl<F> Inner for Stub<F>
+where
+    F: Fn(Request) -> Option<Result<Response, Error>> + Send + Sync + 'static,
+{
+    type Future<'a> = <&'a Self as Service<Request>>::Future;
+
+    fn send(&self, request: Request) -> Self::Future<'_> {
+        let mut service = self;
+        service.call(request)
+    }
+}
 
 impl<F> Service<Request> for &Stub<F>
 where

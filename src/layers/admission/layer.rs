@@ -12,7 +12,7 @@ use tower_service::Service;
 use crate::error::Error;
 use crate::http::held::DropAtEnd;
 use crate::http::{Request, Response};
-use crate::layers::{Boxed, Either, Inner};
+use crate::layers::{Boxed, Either, Inner, inner};
 
 use super::gate::{Gate, Permit};
 use super::limit::Outcome;
@@ -41,6 +41,8 @@ impl<S: Inner> Admission<S> {
         Admitted { future: self.inner.send(request), permit: Some(permit) }.await
     }
 }
+
+inner!(impl<S: Inner> for Admission<S>);
 
 impl<'a, S: Inner> Service<Request> for &'a Admission<S> {
     type Response = Response;

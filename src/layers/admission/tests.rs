@@ -390,6 +390,8 @@ mod layer {
     /// Answers at its second poll, as the script says.
     struct Origin(Script);
 
+    crate::layers::inner!(impl for Origin);
+
     impl<'a> Service<Request> for &'a Origin {
         type Response = Response;
         type Error = Error;

@@ -10,7 +10,7 @@ use tower_service::Service;
 use crate::error::{ClientError, Error};
 use crate::http::{Request, RequestBody, Response};
 
-use super::{Either, Inner};
+use super::{Either, Inner, inner};
 
 /// Bounds request bodies.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ impl<S> BodyLimit<S> {
         Self { max_bytes, inner }
     }
 }
+
+inner!(impl<S: Inner> for BodyLimit<S>);
 
 impl<'a, S: Inner> Service<Request> for &'a BodyLimit<S> {
     type Response = Response;

@@ -14,7 +14,7 @@ use tower_service::Service;
 use crate::clock::Wall;
 use crate::error::{Error, Refusal};
 use crate::http::{Request, Response, Trail};
-use crate::layers::{Boxed, Either, Inner};
+use crate::layers::{Boxed, Either, Inner, inner};
 use crate::metrics::Metrics;
 
 use super::core::Core;
@@ -164,6 +164,8 @@ pub type CacheFuture<'a, S> = Either<
     Ready<Result<Response, Error>>,
     Either<<S as Inner>::Future<'a>, Either<Marked<'a, <S as Inner>::Future<'a>>, Boxed<'a>>>,
 >;
+
+inner!(impl<S: Inner> for Cache<S>);
 
 impl<'a, S: Inner> Service<Request> for &'a Cache<S> {
     type Response = Response;

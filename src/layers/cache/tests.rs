@@ -58,6 +58,8 @@ impl Drop for Alive {
     }
 }
 
+crate::layers::inner!(impl for Origin);
+
 impl<'a> Service<Request> for &'a Origin {
     type Response = Response;
     type Error = Error;

@@ -27,7 +27,7 @@ use crate::http::{Request, Response};
 use crate::report::{Path, Report};
 use crate::units::Time;
 
-use super::Inner;
+use super::{Inner, inner};
 
 #[cfg(test)]
 mod tests;
@@ -58,6 +58,8 @@ impl<S> Deadline<S> {
         Self { timeout, inner }
     }
 }
+
+inner!(impl<S: Inner> for Deadline<S>);
 
 impl<'a, S: Inner> Service<Request> for &'a Deadline<S> {
     type Response = Response;

@@ -34,6 +34,8 @@ impl Drop for NoteDrop {
     }
 }
 
+crate::layers::inner!(impl for Origin);
+
 impl<'a> Service<Request> for &'a Origin {
     type Response = Response;
     type Error = Error;

@@ -56,6 +56,8 @@ impl Fixed {
     }
 }
 
+crate::layers::inner!(impl for Fixed);
+
 impl Service<Request> for &Fixed {
     type Response = Response;
     type Error = Error;

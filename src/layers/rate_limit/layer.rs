@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::error::{Error, Refusal};
 use crate::http::{Request, Response};
-use crate::layers::{Boxed, Inner};
+use crate::layers::{Boxed, Inner, inner};
 use crate::metrics::{Counter, Metrics};
 
 use super::config::Scope;
@@ -134,6 +134,8 @@ impl<S: Inner> RateLimit<S> {
         Answer::passed(self.inner.send(request), passage.fields).await
     }
 }
+
+inner!(impl<S: Inner> for RateLimit<S>);
 
 impl<'a, S: Inner> Service<Request> for &'a RateLimit<S> {
     type Response = Response;

@@ -542,6 +542,8 @@ mod layer {
         own: Option<&'static str>,
     }
 
+    crate::layers::inner!(impl for Origin);
+
     impl Service<Request> for &Origin {
         type Response = Response;
         type Error = Error;
@@ -564,6 +566,8 @@ mod layer {
     /// The origin behind a layer is the test's to look at.
     #[derive(Clone, Debug)]
     struct Shared(Arc<Origin>);
+
+    crate::layers::inner!(impl for Shared);
 
     impl<'a> Service<Request> for &'a Shared {
         type Response = Response;

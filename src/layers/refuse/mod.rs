@@ -12,6 +12,8 @@ use crate::http::{Request, Response};
 #[derive(Clone, Debug)]
 pub struct Refuse(pub Refusal);
 
+crate::layers::inner!(impl for Refuse);
+
 impl Service<Request> for &Refuse {
     type Response = Response;
     type Error = Error;

@@ -25,7 +25,7 @@ pub use problem::response;
 use crate::error::Error;
 use crate::http::{Request, RequestId, Response, Trail};
 
-use super::Inner;
+use super::{Inner, inner};
 
 /// Turns whatever fails further in into a response; it never fails itself.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ impl<S> Respond<S> {
         Self { inner }
     }
 }
+
+inner!(impl<S: Inner> for Respond<S>);
 
 impl<'a, S: Inner> Service<Request> for &'a Respond<S> {
     type Response = Response;
@@ -90,6 +92,8 @@ mod tests {
     use crate::http::{Body, RequestBody};
 
     struct Origin(Option<Error>);
+
+    crate::layers::inner!(impl for Origin);
 
     impl Service<Request> for &Origin {
         type Response = Response;

@@ -14,7 +14,7 @@ use tower_service::Service;
 use crate::clock;
 use crate::error::{Error, UpstreamError, UpstreamErrorKind};
 use crate::http::{Body, Request, RequestBody, Response, Trail};
-use crate::layers::{Boxed, Inner};
+use crate::layers::{Boxed, Inner, inner};
 use crate::metrics::{Counter, Metrics};
 
 use super::budget::Budget;
@@ -76,6 +76,8 @@ impl<S> Retry<S> {
         &self.inner
     }
 }
+
+inner!(impl<S: Inner> for Retry<S>);
 
 impl<'a, S: Inner> Service<Request> for &'a Retry<S> {
     type Response = Response;

@@ -360,6 +360,8 @@ struct Script {
     seen: Mutex<Vec<Seen>>,
 }
 
+crate::layers::inner!(impl for Script);
+
 impl<'a> Service<Request> for &'a Script {
     type Response = Response;
     type Error = Error;

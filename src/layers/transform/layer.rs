@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use crate::error::Error;
 use crate::http::{Request, Response};
-use crate::layers::{Either, Inner};
+use crate::layers::{Either, Inner, inner};
 
 use super::plan::TransformPlan;
 use super::rewrite::Rewrite;
@@ -36,6 +36,8 @@ impl<S> TransformRequest<S> {
         &self.inner
     }
 }
+
+inner!(impl<S: Inner> for TransformRequest<S>);
 
 impl<'a, S: Inner> Service<Request> for &'a TransformRequest<S> {
     type Response = Response;
@@ -72,6 +74,8 @@ impl<S> TransformResponse<S> {
         Self { rules: plan.response.clone(), inner }
     }
 }
+
+inner!(impl<S: Inner> for TransformResponse<S>);
 
 impl<'a, S: Inner> Service<Request> for &'a TransformResponse<S> {
     type Response = Response;

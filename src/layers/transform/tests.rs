@@ -57,6 +57,8 @@ impl Origin {
     }
 }
 
+crate::layers::inner!(impl for Origin);
+
 impl Service<Request> for &Origin {
     type Response = Response;
     type Error = Error;
