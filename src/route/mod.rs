@@ -20,7 +20,7 @@
 //! 1. the higher `priority`;
 //! 2. an exact host, then the longer wildcard, then no host;
 //! 3. the path, segment by segment from the left: a literal, then `{param}`, then `{*rest}` or no path at
-//!   all;
+//!    all;
 //! 4. a route with a `method` before one without;
 //! 5. more `header` and `query` conditions before fewer;
 //! 6. the order in the file.
