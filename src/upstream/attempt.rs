@@ -28,8 +28,9 @@ use super::grant::{Need, Stream};
 use super::lease::{Carrier, Lease};
 use super::upload::Upload;
 
-/// Idle connections that may turn out dead before a new one is made at once.
+/// Connections that may turn out dead before a new one is made at once, and before none is any more.
 const DEAD_IDLE: u32 = 3;
+const DEAD_MAX: u32 = 5;
 
 /// What stays the same while a request is sent, perhaps more than once.
 pub(super) struct Attempt<'a> {
@@ -76,6 +77,7 @@ impl Attempt<'_> {
                 }
                 Outcome::Failed(error) => break error,
                 Outcome::Unsent(_, false) => break self.unsent(Kind::Reset),
+                Outcome::Unsent(..) if dead == DEAD_MAX => break self.unsent(Kind::Reset),
                 Outcome::Unsent(recovered, true) => {
                     load = recovered;
                     dead += 1;
@@ -230,7 +232,7 @@ impl Attempt<'_> {
             return Ok(answer);
         }
         let ended = incoming.is_end_stream();
-        let lease = Lease::new(Arc::clone(&self.endpoint.pool), carrier, reusable, upload, account);
+        let lease = Lease::new(carrier, reusable, upload, account);
         if ended {
             lease.complete(now);
         } else {

@@ -82,6 +82,15 @@ impl Balancer {
         }
     }
 
+    /// Takes in that somebody left after waiting for so long: the answer would have taken longer, who knows how much.
+    pub(super) fn waited(&mut self, index: usize, now: Instant, after: Duration) {
+        if let Some(node) = self.nodes.get_mut(index)
+            && after.as_secs_f64() > node.latency.read(now)
+        {
+            node.latency.observe(now, after.as_secs_f64());
+        }
+    }
+
     /// Takes in that there was none.
     pub(super) fn failed(&mut self, index: usize, now: Instant, after: Duration) {
         if let Some(node) = self.nodes.get_mut(index) {

@@ -95,6 +95,18 @@ fn a_fast_failing_endpoint_attracts_nothing() {
 }
 
 #[test]
+fn who_leaves_early_does_not_make_an_endpoint_look_fast() {
+    let now = crate::clock::now().instant;
+    let (mut balancer, all) = balancer(Balance::P2c, &[1, 1]);
+    balancer.answered(0, now, Duration::from_millis(20));
+    balancer.answered(1, now, Duration::from_millis(30));
+    balancer.waited(1, now + LATENCY_DECAY, Duration::from_millis(1));
+    assert_eq!(shares(&mut balancer, &all, now + LATENCY_DECAY, &[0, 0]), [1000, 0]);
+    balancer.waited(0, now + LATENCY_DECAY, Duration::from_millis(900));
+    assert_eq!(shares(&mut balancer, &all, now + LATENCY_DECAY, &[0, 0]), [0, 1000]);
+}
+
+#[test]
 fn peaks_count_at_once_and_fade() {
     let now = crate::clock::now().instant;
     let mut latency = PeakEwma::default();

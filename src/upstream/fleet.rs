@@ -113,6 +113,12 @@ impl Fleet {
         }
     }
 
+    fn waited(&self, index: usize, now: Instant, after: Duration) {
+        if let Some(choice) = &self.choice {
+            lock(choice).balancer.waited(index, now, after);
+        }
+    }
+
     fn ended(&self, index: usize, now: Instant, failed_after: Option<Duration>) {
         let Some(choice) = &self.choice else { return };
         let ejected = {
@@ -177,6 +183,11 @@ impl Account {
         Some(Self { fleet: Arc::clone(fleet), index, started, deadline, state: State::Waiting })
     }
 
+    /// The endpoint it is about.
+    pub(super) fn endpoint(&self) -> Option<&Endpoint> {
+        self.fleet.endpoints.get(self.index).map(|endpoint| &**endpoint)
+    }
+
     /// A response head has arrived. Returns how long that took.
     pub(super) fn answered(&mut self, now: Instant, status: StatusCode) -> Duration {
         let after = now.saturating_duration_since(self.started);
@@ -217,7 +228,7 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        if let Some(endpoint) = self.fleet.endpoints.get(self.index) {
+        if let Some(endpoint) = self.endpoint() {
             endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
         match self.state {
@@ -231,7 +242,7 @@ impl Drop for Account {
                 if self.deadline.is_some_and(|deadline| now >= deadline) {
                     self.fleet.ended(self.index, now, Some(after));
                 } else {
-                    self.fleet.answered(self.index, now, after);
+                    self.fleet.waited(self.index, now, after);
                 }
             }
         }

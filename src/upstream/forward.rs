@@ -24,12 +24,27 @@ use super::endpoint::Endpoint;
 use super::plan::HostMode;
 use super::upload::{Outgoing, Upload};
 
-/// What a request is aimed at: the same for each time it is sent.
+/// What a request is aimed at, and on whose behalf: the same for each time it is sent.
 #[derive(Debug)]
 pub(super) struct Aim {
     path_and_query: PathAndQuery,
     authority: HeaderValue,
     scheme: Scheme,
+    client: Client,
+}
+
+/// What the fields that we add say.
+#[derive(Debug)]
+struct Client {
+    address: IpAddr,
+    authority: HeaderValue,
+    scheme: Scheme,
+    version: Version,
+    id: RequestId,
+    /// Our part of a trace that starts here.
+    span: u64,
+    forwarded: bool,
+    upgrade: bool,
 }
 
 /// What is sent there; sending uses it up.
@@ -38,6 +53,8 @@ pub(super) struct Load {
     method: Method,
     headers: HeaderMap,
     body: Outgoing,
+    /// Whether our fields are among the headers already.
+    dressed: bool,
 }
 
 /// How requests of an upstream are forwarded.
@@ -56,34 +73,49 @@ pub(super) fn prepare(
     forwarding: &Forwarding,
     now: Instant,
 ) -> (Aim, Load, Option<Upload>) {
-    let Request { method, target, version, mut headers, body, peer, id, upgrade, .. } = request;
-    headers.reserve(8);
-    set_length(&method, &mut headers, body.size_hint().exact());
-    if upgrade.is_some() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    }
-    forwarded_for(&mut headers, peer.address.ip());
-    if !headers.contains_key(&X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static(target.scheme.as_str()));
-    }
-    if !headers.contains_key(&X_FORWARDED_HOST) && !target.authority.is_empty() {
-        headers.insert(X_FORWARDED_HOST.clone(), target.authority.clone());
-    }
-    if forwarding.forwarded || headers.contains_key(&FORWARDED) {
-        forwarded(&mut headers, peer.address.ip(), &target.authority, target.scheme);
-    }
-    trace(&mut headers, &id);
-    headers.insert(X_REQUEST_ID.clone(), id.to_value());
-    headers.append(header::VIA, via(version));
+    let Request { method, target, version, headers, body, peer, id, upgrade, .. } = request;
     let authority = match &forwarding.host {
-        HostMode::Preserve if !target.authority.is_empty() => target.authority,
+        HostMode::Preserve if !target.authority.is_empty() => target.authority.clone(),
         HostMode::Preserve | HostMode::Endpoint => endpoint.authority.clone(),
         HostMode::Fixed(fixed) => fixed.clone(),
     };
+    let client = Client {
+        address: peer.address.ip().to_canonical(),
+        authority: target.authority,
+        scheme: target.scheme,
+        version,
+        id,
+        span: fastrand::u64(1..),
+        forwarded: forwarding.forwarded,
+        upgrade: upgrade.is_some(),
+    };
+    let aim = Aim { path_and_query: target.path_and_query, authority, scheme: endpoint.scheme, client };
     let (body, upload) = Outgoing::new(body, now);
-    let aim = Aim { path_and_query: target.path_and_query, authority, scheme: endpoint.scheme };
-    (aim, Load { method, headers, body }, upload)
+    (aim, Load { method, headers, body, dressed: false }, upload)
+}
+
+impl Client {
+    /// Adds our fields.
+    fn dress(&self, headers: &mut HeaderMap) {
+        headers.reserve(8);
+        if self.upgrade {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        forwarded_for(headers, self.address);
+        if !headers.contains_key(&X_FORWARDED_PROTO) {
+            headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static(self.scheme.as_str()));
+        }
+        if !headers.contains_key(&X_FORWARDED_HOST) && !self.authority.is_empty() {
+            headers.insert(X_FORWARDED_HOST.clone(), self.authority.clone());
+        }
+        if self.forwarded || headers.contains_key(&FORWARDED) {
+            forwarded(headers, self.address, &self.authority, self.scheme);
+        }
+        trace(headers, &self.id, self.span);
+        headers.insert(X_REQUEST_ID.clone(), self.id.to_value());
+        headers.append(header::VIA, via(self.version));
+    }
 }
 
 /// `Via` for a message that was received in this version (RFC 9110 §7.6.3).
@@ -99,6 +131,7 @@ pub(super) fn via(received: Version) -> HeaderValue {
 impl Load {
     /// The request in HTTP/1.1: origin-form and `Host` (RFC 9112 §3.2.1).
     pub(super) fn http1(mut self, aim: &Aim) -> http::Request<Outgoing> {
+        self.dress(aim);
         join_cookies(&mut self.headers);
         self.headers.insert(header::HOST, aim.authority.clone());
         if self.body.size_hint().exact().is_none() {
@@ -108,8 +141,19 @@ impl Load {
         self.on(Uri::from(aim.path_and_query.clone()), Version::HTTP_11)
     }
 
+    fn dress(&mut self, aim: &Aim) {
+        if std::mem::replace(&mut self.dressed, true) {
+            // It was meant for a connection of the other kind, perhaps.
+            self.headers.remove(header::TE);
+            return;
+        }
+        set_length(&self.method, &mut self.headers, self.body.size_hint().exact());
+        aim.client.dress(&mut self.headers);
+    }
+
     /// The request in HTTP/2: `:scheme`, `:authority` and `:path` (RFC 9113 §8.3.1).
     pub(super) fn http2(mut self, aim: &Aim) -> Result<http::Request<Outgoing>, Error> {
+        self.dress(aim);
         const BAD: Error = Error::Internal(InternalError::Bug("an authority that is none"));
         let authority = Authority::try_from(aim.authority.as_bytes()).map_err(|_| BAD)?;
         let uri = Uri::builder()
@@ -139,7 +183,7 @@ impl Load {
     /// What can be sent again, because nothing of it was.
     pub(super) fn recovered(request: http::Request<Outgoing>) -> Self {
         let (parts, body) = request.into_parts();
-        Self { method: parts.method, headers: parts.headers, body }
+        Self { method: parts.method, headers: parts.headers, body, dressed: true }
     }
 
     /// A second load like this one, where it may be sent twice (RFC 9110 §9.2.2) and its body costs nothing to keep.
@@ -148,7 +192,8 @@ impl Load {
             return None;
         }
         let body = self.body.replica()?;
-        Some(Self { method: self.method.clone(), headers: self.headers.clone(), body })
+        let (method, headers) = (self.method.clone(), self.headers.clone());
+        Some(Self { method, headers, body, dressed: self.dressed })
     }
 }
 
@@ -181,8 +226,10 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 fn forwarded_for(headers: &mut HeaderMap, address: IpAddr) {
-    let before = joined(headers, &X_FORWARDED_FOR);
-    if let Ok(value) = HeaderValue::try_from(format!("{before}{}", address.to_canonical())) {
+    let mut value = joined(headers, &X_FORWARDED_FOR);
+    if write!(value, "{address}").is_ok()
+        && let Ok(value) = HeaderValue::from_str(&value)
+    {
         headers.insert(X_FORWARDED_FOR.clone(), value);
     }
 }
@@ -190,7 +237,7 @@ fn forwarded_for(headers: &mut HeaderMap, address: IpAddr) {
 /// Continues `Forwarded` (RFC 7239 §4).
 fn forwarded(headers: &mut HeaderMap, address: IpAddr, authority: &HeaderValue, scheme: Scheme) {
     let mut value = joined(headers, &FORWARDED);
-    let node = match address.to_canonical() {
+    let node = match address {
         IpAddr::V4(four) => write!(value, "for={four}"),
         IpAddr::V6(six) => write!(value, "for=\"[{six}]\""),
     };
@@ -215,7 +262,7 @@ fn joined(headers: &HeaderMap, name: &header::HeaderName) -> String {
 }
 
 /// Starts a trace where the client did not: the request's id is the trace's, so that logs and traces meet.
-fn trace(headers: &mut HeaderMap, id: &RequestId) {
+fn trace(headers: &mut HeaderMap, id: &RequestId, span: u64) {
     let mut given = headers.get_all(&TRACEPARENT).iter();
     if given.next().is_some_and(|value| is_traceparent(value.as_bytes())) && given.next().is_none() {
         return;
@@ -225,8 +272,24 @@ fn trace(headers: &mut HeaderMap, id: &RequestId) {
         RequestId::Random(bits) if *bits != 0 => *bits,
         _ => fastrand::u128(1..),
     };
-    if let Ok(value) = HeaderValue::try_from(format!("00-{trace:032x}-{:016x}-01", fastrand::u64(1..))) {
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
+    if let Some(digits) = text.get_mut(3..35) {
+        hex(trace, digits);
+    }
+    if let Some(digits) = text.get_mut(36..52) {
+        hex(u128::from(span), digits);
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&text) {
         headers.insert(TRACEPARENT.clone(), value);
+    }
+}
+
+/// Writes the low digits of a number.
+fn hex(mut bits: u128, digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        let nibble = (bits & 0xf) as u8;
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        bits >>= 4;
     }
 }
 

@@ -1,7 +1,5 @@
 //! What a response body carries: its connection, to be given back, and the account of the attempt, to be settled.
 
-use std::sync::Arc;
-
 use crate::clock::{self, Instant};
 use crate::error::Error;
 use crate::http::{End, Held};
@@ -9,7 +7,6 @@ use crate::http::{End, Held};
 use super::connection::Exclusive;
 use super::fleet::Account;
 use super::grant::Stream;
-use super::pool::Pool;
 use super::upload::Upload;
 
 /// The connection that a response body arrives on.
@@ -34,7 +31,6 @@ impl Carrier {
 /// Ends with the response body.
 #[derive(Debug)]
 pub(super) struct Lease {
-    pool: Arc<Pool>,
     carrier: Carrier,
     reusable: bool,
     upload: Option<Upload>,
@@ -43,27 +39,26 @@ pub(super) struct Lease {
 
 impl Lease {
     pub(super) const fn new(
-        pool: Arc<Pool>,
         carrier: Carrier,
         reusable: bool,
         upload: Option<Upload>,
         account: Account,
     ) -> Self {
-        Self { pool, carrier, reusable, upload, account }
+        Self { carrier, reusable, upload, account }
     }
 
     /// The whole answer has arrived. The connection goes back if the whole request was sent, too: an endpoint that
     /// answers early may not read the rest (RFC 9112 §9.3).
     pub(super) fn complete(self, now: Instant) {
-        let Self { pool, carrier, reusable, upload, mut account } = self;
+        let Self { carrier, reusable, upload, mut account } = self;
         account.settle(now);
         let sent = upload.is_none_or(|upload| matches!(upload.outcome(), Some(Ok(()))));
         if let Carrier::Exclusive(mut connection) = carrier
             && sent
         {
             connection.finished();
-            if reusable {
-                pool.check_in(connection, now);
+            if reusable && let Some(endpoint) = account.endpoint() {
+                endpoint.pool.check_in(connection, now);
             }
         }
     }

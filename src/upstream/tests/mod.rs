@@ -4,6 +4,7 @@ mod faults;
 mod http1;
 mod http2;
 mod secure;
+mod stress;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
