@@ -1,4 +1,5 @@
-//! An endpoint's answer as the stack gets it: end-to-end fields only, one honest length, or a word for what is wrong.
+//! An endpoint's answer as the stack gets it: end-to-end fields only, one honest length, or a word for what
+//! is wrong.
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::response::Parts;
@@ -9,7 +10,8 @@ use crate::http::fields::strip_hop_by_hop;
 
 use super::forward::via;
 
-/// Cleans an answer's head. Returns whether its connection may carry another exchange, as far as the head tells.
+/// Cleans an answer's head. Returns whether its connection may carry another exchange, as far as the head
+/// tells.
 pub(super) fn clean(parts: &mut Parts) -> Result<bool, Kind> {
     // An HTTP/1.0 peer would not understand a chunked request that follows.
     let mut reusable = parts.version != Version::HTTP_10;
@@ -34,8 +36,8 @@ pub(super) fn clean(parts: &mut Parts) -> Result<bool, Kind> {
     Ok(reusable)
 }
 
-/// Whether a 101 switches to what we asked for (RFC 9110 §7.8, RFC 6455 §4.1). The client checks the accept's value,
-/// which only it can compute a challenge for.
+/// Whether a 101 switches to what we asked for (RFC 9110 §7.8, RFC 6455 §4.1). The client checks the accept's
+/// value, which only it can compute a challenge for.
 pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
     let upgrades = headers.get_all(header::UPGRADE).iter().collect::<Vec<_>>();
     let websocket = matches!(upgrades.as_slice(), [one] if one.as_bytes().eq_ignore_ascii_case(b"websocket"));

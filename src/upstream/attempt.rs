@@ -1,9 +1,11 @@
-//! One attempt at one endpoint: send, wait for the head, and hand the connection on to whoever reads the body.
+//! One attempt at one endpoint: send, wait for the head, and hand the connection on to whoever reads the
+//! body.
 //!
 //! Within an attempt a request is sent again only where that is safe whatever the retry policy says: when the
-//! connection turned out to be closed before a byte was written (hyper hands the request back), and once when a
-//! connection that had been used before broke before a byte of the answer, for a request that may be sent twice
-//! (RFC 9110 §9.2.2) and whose body is at hand. Both happen when an endpoint closes an idle connection just then.
+//! connection turned out to be closed before a byte was written (hyper hands the request back), and once when
+//! a connection that had been used before broke before a byte of the answer, for a request that may be sent
+//! twice (RFC 9110 §9.2.2) and whose body is at hand. Both happen when an endpoint closes an idle connection
+//! just then.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -165,8 +167,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits for a response head: for `read_timeout` from when the endpoint began to keep us waiting, and not beyond
-    /// the request's deadline.
+    /// Waits for a response head: for `read_timeout` from when the endpoint began to keep us waiting, and not
+    /// beyond the request's deadline.
     async fn head(&self, sending: impl Future<Output = Sent>, upload: Option<&Upload>) -> Result<Sent, Kind> {
         let patience = self.upstream.read_timeout;
         let begun = clock::now().instant;

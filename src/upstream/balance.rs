@@ -1,8 +1,9 @@
 //! Which endpoint gets a request: pure decisions; time and chance are arguments.
 //!
-//! `p2c` compares two random endpoints by peak-EWMA latency times requests in flight: a slow answer counts at once, and
-//! is forgotten as time passes, so that an endpoint gets another chance. A failure counts as a slow answer, however
-//! fast it came: an endpoint that refuses everything in a millisecond must not look like the best one.
+//! `p2c` compares two random endpoints by peak-EWMA latency times requests in flight: a slow answer counts at
+//! once, and is forgotten as time passes, so that an endpoint gets another chance. A failure counts as a slow
+//! answer, however fast it came: an endpoint that refuses everything in a millisecond must not look like the
+//! best one.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ const LATENCY_DECAY: Duration = Duration::from_secs(5);
 const FAILURE_LATENCY: Duration = Duration::from_millis(250);
 /// How many times the usual latency a failure counts as.
 const FAILURE_FACTOR: f64 = 4.0;
-/// An endpoint without answers yet counts as this fast, so that it is tried early but not by everybody at once.
+/// An endpoint without answers yet counts as this fast, so that it is tried early but not by everybody at
+/// once.
 const LATENCY_FLOOR: f64 = 100e-6;
 
 /// The endpoints a request may go to, by index.
@@ -82,7 +84,8 @@ impl Balancer {
         }
     }
 
-    /// Takes in that somebody left after waiting for so long: the answer would have taken longer, who knows how much.
+    /// Takes in that somebody left after waiting for so long: the answer would have taken longer, who knows
+    /// how much.
     pub(super) fn waited(&mut self, index: usize, now: Instant, after: Duration) {
         if let Some(node) = self.nodes.get_mut(index)
             && after.as_secs_f64() > node.latency.read(now)
@@ -104,8 +107,8 @@ impl Balancer {
         self.nodes.get(index).map_or(1.0, |node| node.weight)
     }
 
-    /// Two at random by weight, and of them the one that promises the sooner answer; ties go to the first drawn, so
-    /// that idle endpoints share by weight.
+    /// Two at random by weight, and of them the one that promises the sooner answer; ties go to the first
+    /// drawn, so that idle endpoints share by weight.
     fn p2c(
         &self,
         candidates: &[usize],

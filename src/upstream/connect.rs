@@ -15,8 +15,8 @@ use super::endpoint::{Endpoint, Line};
 use super::grant::{Dial, Need};
 use super::io::Socket;
 
-/// Connects to an endpoint until `deadline`. However it ends, those who wait for the outcome go on; where it fails,
-/// the slot is free again.
+/// Connects to an endpoint until `deadline`. However it ends, those who wait for the outcome go on; where it
+/// fails, the slot is free again.
 pub(super) async fn connect(
     endpoint: &Endpoint,
     need: Need,

@@ -20,13 +20,15 @@ use super::heads::MAX_HEAD;
 use super::io::{Socket, UpstreamIo, Wire};
 use super::upload::Outgoing;
 
-/// What sending ends with: a response head, or an error that may hand back a request of which nothing was written.
+/// What sending ends with: a response head, or an error that may hand back a request of which nothing was
+/// written.
 pub(super) type Sent = Result<Response<Incoming>, TrySendError<Request<Outgoing>>>;
 
 /// How long a connection may take to be ready for its next request after a whole answer.
 const SETTLE: Duration = Duration::from_millis(5);
 
-/// Streams on one HTTP/2 connection, whatever its server allows: what servers should allow at least (RFC 9113 §6.5.2).
+/// Streams on one HTTP/2 connection, whatever its server allows: what servers should allow at least (RFC 9113
+/// §6.5.2).
 pub(super) const MAX_STREAMS: usize = 100;
 /// HTTP/2 flow control windows, in bytes: what an endpoint may send before a client has taken it.
 const STREAM_WINDOW: u32 = 1 << 20;

@@ -1,11 +1,12 @@
 //! When an endpoint that fails is left out for a while: pure decisions; `now` is an argument.
 //!
-//! A failure is an attempt without a usable answer (no connection, a broken or malformed answer, a timeout) or an
-//! answer that a gateway in front of a dead origin gives: 502, 503, 504. A 500 is no failure: it says something about
-//! the request as often as about the endpoint. What the client did wrong never counts.
+//! A failure is an attempt without a usable answer (no connection, a broken or malformed answer, a timeout)
+//! or an answer that a gateway in front of a dead origin gives: 502, 503, 504. A 500 is no failure: it says
+//! something about the request as often as about the endpoint. What the client did wrong never counts.
 //!
-//! An endpoint is out for `base`, the next time in a row for twice as long, up to `max`. At most a share of all is out
-//! at once, and a single endpoint never is. When all are out, all are asked (the caller fails open).
+//! An endpoint is out for `base`, the next time in a row for twice as long, up to `max`. At most a share of
+//! all is out at once, and a single endpoint never is. When all are out, all are asked (the caller fails
+//! open).
 
 use std::time::Duration;
 

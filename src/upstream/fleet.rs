@@ -61,8 +61,8 @@ impl Fleet {
         Self { endpoints, meters, choice, key }
     }
 
-    /// Chooses an endpoint that is not in `avoid`, if there is another one. Endpoints that are left out are asked only
-    /// when all are.
+    /// Chooses an endpoint that is not in `avoid`, if there is another one. Endpoints that are left out are
+    /// asked only when all are.
     pub(super) fn pick(&self, request: &Request, now: Instant, tried: &[usize]) -> Option<usize> {
         let Some(choice) = &self.choice else {
             return (tried.is_empty() && !self.endpoints.is_empty()).then_some(0);
@@ -153,8 +153,8 @@ fn hash_address(address: IpAddr) -> u64 {
     hash(&octets)
 }
 
-/// The account of one attempt at one endpoint, from its start to the end of the response body. It is settled once; a
-/// drop before that settles it as given up.
+/// The account of one attempt at one endpoint, from its start to the end of the response body. It is settled
+/// once; a drop before that settles it as given up.
 #[derive(Debug)]
 pub(super) struct Account {
     fleet: Arc<Fleet>,
@@ -238,7 +238,8 @@ impl Drop for Account {
                 let now = clock::now().instant;
                 let after = now.saturating_duration_since(self.started);
                 self.fleet.meters.canceled();
-                // The deadline layer gives up at the same moment as we do: an endpoint that let it pass has failed.
+                // The deadline layer gives up at the same moment as we do: an endpoint that let it pass has
+                // failed.
                 if self.deadline.is_some_and(|deadline| now >= deadline) {
                     self.fleet.ended(self.index, now, Some(after));
                 } else {

@@ -1,8 +1,10 @@
 //! Our request as an endpoint gets it: whom it is for, on whose behalf it comes, and how its body is framed.
 //!
 //! Hop-by-hop fields are gone already (the ingress). What surprises:
-//! - `X-Forwarded-For` always gains the address of the connection; what stood there before is a trusted proxy's.
-//! - A `traceparent` that is not valid is replaced, and its `tracestate` goes with it (W3C Trace Context §3.2, §3.3).
+//! - `X-Forwarded-For` always gains the address of the connection; what stood there before is a trusted
+//!   proxy's.
+//! - A `traceparent` that is not valid is replaced, and its `tracestate` goes with it (W3C Trace Context
+//!   §3.2, §3.3).
 //! - `Content-Length` is the body's own or absent; hyper frames what has no known length.
 
 use std::fmt::Write;
@@ -186,7 +188,8 @@ impl Load {
         Self { method: parts.method, headers: parts.headers, body, dressed: true }
     }
 
-    /// A second load like this one, where it may be sent twice (RFC 9110 §9.2.2) and its body costs nothing to keep.
+    /// A second load like this one, where it may be sent twice (RFC 9110 §9.2.2) and its body costs nothing
+    /// to keep.
     pub(super) fn replica(&self) -> Option<Self> {
         if !self.method.is_idempotent() {
             return None;

@@ -1,5 +1,5 @@
-//! Bounds what an HTTP/1 endpoint may send before its final response head: hyper skips interim responses (RFC 9110
-//! §15.2) without counting them, and a request would have to carry a callback to count them there.
+//! Bounds what an HTTP/1 endpoint may send before its final response head: hyper skips interim responses (RFC
+//! 9110 §15.2) without counting them, and a request would have to carry a callback to count them there.
 
 /// Interim responses accepted before a final one.
 pub(super) const MAX_INTERIM: u32 = 64;

@@ -1,8 +1,8 @@
-//! A socket towards an endpoint, which knows what hyper does not tell: whether a byte of this request was written, and
-//! whether a byte of its answer was read.
+//! A socket towards an endpoint, which knows what hyper does not tell: whether a byte of this request was
+//! written, and whether a byte of its answer was read.
 //!
-//! The socket owns its [`Slot`]: however a connection ends, in the pool, in an abort or as a tunnel, its place is free
-//! again when its socket is closed and not before.
+//! The socket owns its [`Slot`]: however a connection ends, in the pool, in an abort or as a tunnel, its
+//! place is free again when its socket is closed and not before.
 
 use std::io;
 use std::pin::Pin;
@@ -83,7 +83,8 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// A request is about to be sent. The channel it is sent through orders these stores before the socket's loads.
+    /// A request is about to be sent. The channel it is sent through orders these stores before the socket's
+    /// loads.
     pub(super) fn begin(&self) {
         self.written.store(false, Ordering::Relaxed);
         self.read.store(false, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! What a response body carries: its connection, to be given back, and the account of the attempt, to be settled.
+//! What a response body carries: its connection, to be given back, and the account of the attempt, to be
+//! settled.
 
 use crate::clock::{self, Instant};
 use crate::error::Error;
@@ -47,8 +48,8 @@ impl Lease {
         Self { carrier, reusable, upload, account }
     }
 
-    /// The whole answer has arrived. The connection goes back if the whole request was sent, too: an endpoint that
-    /// answers early may not read the rest (RFC 9112 §9.3).
+    /// The whole answer has arrived. The connection goes back if the whole request was sent, too: an endpoint
+    /// that answers early may not read the rest (RFC 9112 §9.3).
     pub(super) fn complete(self, now: Instant) {
         let Self { carrier, reusable, upload, mut account } = self;
         account.settle(now);

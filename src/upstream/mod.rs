@@ -1,7 +1,10 @@
-//! Named sets of endpoints: which one gets a request, on which connection, and what is learnt from how it went.
+//! Named sets of endpoints: which one gets a request, on which connection, and what is learnt from how it
+//! went.
 //!
 //! ```no_run
-//! # use forebay::{metrics::Metrics, report::{Path, Report}, upstream::{Balance, Upstream, config::EndpointsConfig, plan}};
+//! # use forebay::metrics::Metrics;
+//! # use forebay::report::{Path, Report};
+//! # use forebay::upstream::{Balance, Upstream, config::EndpointsConfig, plan};
 //! # fn example(config: EndpointsConfig) -> Result<(), Box<dyn std::error::Error>> {
 //! let plan = plan::plan(&config, &Path::root(), &mut Report::new());
 //! let orders = Upstream::build("orders", &plan, &Metrics::default())?; // inside a tokio runtime
@@ -18,11 +21,13 @@
 //! - `connection`, `io`, `heads`: hyper's connections and the sockets below them.
 //!
 //! What surprises:
-//! - `max_connections` counts sockets, tunnels included; a socket owns its place and frees it when it is closed.
-//! - A connection that cannot be made is another endpoint's chance, at once and without the retry budget: nothing was
-//!   sent. Anything else is for the retry layer to decide.
+//! - `max_connections` counts sockets, tunnels included; a socket owns its place and frees it when it is
+//!   closed.
+//! - A connection that cannot be made is another endpoint's chance, at once and without the retry budget:
+//!   nothing was sent. Anything else is for the retry layer to decide.
 //! - Dropping the future of a request closes its HTTP/1.1 connection at once, or resets its HTTP/2 stream.
-//! - Of an upgrade only the upstream's side is here: the ingress keeps the client's (its `OnUpgrade` is `Clone`).
+//! - Of an upgrade only the upstream's side is here: the ingress keeps the client's (its `OnUpgrade` is
+//!   `Clone`).
 
 mod answer;
 mod attempt;
@@ -71,7 +76,8 @@ pub use tls::BuildError;
 
 /// A named set of endpoints with their connections.
 ///
-/// Its background tasks and idle connections end when it is dropped; requests that are under way end on their own.
+/// Its background tasks and idle connections end when it is dropped; requests that are under way end on their
+/// own.
 #[derive(Debug)]
 pub struct Upstream {
     name: Box<str>,

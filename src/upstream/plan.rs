@@ -85,7 +85,8 @@ impl EndpointPlan {
         }
     }
 
-    /// Host and port as a client would write them in `Host` (RFC 9110 §4.2.3: without the scheme's default port).
+    /// Host and port as a client would write them in `Host` (RFC 9110 §4.2.3: without the scheme's default
+    /// port).
     pub fn authority(&self) -> String {
         let label = self.label();
         if self.port != self.scheme.default_port() {

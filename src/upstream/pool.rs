@@ -1,9 +1,10 @@
 //! The connections of one endpoint: idle ones, shared ones, and who waits for one.
 //!
-//! An HTTP/1.1 connection belongs to one exchange at a time and comes back when that has ended cleanly; the one used
-//! last is used first, so that a pool shrinks to what it needs. An HTTP/2 connection is shared up to its streams.
-//! What exists is bounded by `max_connections`; beyond it requests wait in line, each for the first thing that comes
-//! free. Until it is known what an endpoint speaks, and for HTTP/2 always, one request connects and the others wait.
+//! An HTTP/1.1 connection belongs to one exchange at a time and comes back when that has ended cleanly; the
+//! one used last is used first, so that a pool shrinks to what it needs. An HTTP/2 connection is shared up to
+//! its streams. What exists is bounded by `max_connections`; beyond it requests wait in line, each for the
+//! first thing that comes free. Until it is known what an endpoint speaks, and for HTTP/2 always, one request
+//! connects and the others wait.
 //!
 //! Nothing that can close a connection is dropped under the lock: its [`Slot`] takes the lock again.
 
@@ -256,7 +257,8 @@ impl Pool {
             return None;
         }
         if state.open >= self.max_connections {
-            // An idle connection that does not serve makes room for one that does; its socket's end serves the line.
+            // An idle connection that does not serve makes room for one that does; its socket's end serves
+            // the line.
             if !state.idle.is_empty() {
                 doomed.0.push(state.idle.remove(0).connection);
             }
@@ -267,8 +269,8 @@ impl Pool {
         Some(Grant::Dial(Dial { slot: Slot::new(self), flight: alone.then(|| Flight::new(self)) }))
     }
 
-    /// The idle connection used last that can be used now. One that its driver has not finished with yet comes last:
-    /// it is nearly ready, or about to close.
+    /// The idle connection used last that can be used now. One that its driver has not finished with yet
+    /// comes last: it is nearly ready, or about to close.
     fn take_idle(&self, state: &mut State, now: Instant, doomed: &mut Doomed) -> Option<Exclusive> {
         let mut settling = None;
         let mut index = state.idle.len();

@@ -1,9 +1,9 @@
 //! Where an endpoint is: an address that never changes, or a name that a task of its own keeps resolved.
 //!
-//! Requests never look anything up: they take the last answer, or wait for the first. So there is one lookup a name
-//! at a time however many requests wait; a name that stops resolving keeps its last addresses, and one that never
-//! did fails requests at once and is tried again every second. A task a name, because a slow lookup of one must not
-//! hold up the others.
+//! Requests never look anything up: they take the last answer, or wait for the first. So there is one lookup
+//! a name at a time however many requests wait; a name that stops resolving keeps its last addresses, and one
+//! that never did fails requests at once and is tried again every second. A task a name, because a slow
+//! lookup of one must not hold up the others.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,7 +73,8 @@ impl Location {
         }
     }
 
-    /// The addresses to dial, in order; none where the name does not resolve. Waits for the first lookup only.
+    /// The addresses to dial, in order; none where the name does not resolve. Waits for the first lookup
+    /// only.
     pub(super) async fn addresses(&self) -> Addresses {
         match self {
             Self::Fixed(address) => Addresses::from_slice(&[*address]),

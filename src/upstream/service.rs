@@ -42,7 +42,8 @@ impl<'a> Service<Request> for &'a Balance {
 
 async fn send(upstream: &Upstream, mut request: Request) -> Result<Response, Error> {
     if !request.body.is_empty() {
-        // Content in front of a tunnel is how requests are smuggled into one; RFC 9110 §7.8 lets us ignore the wish.
+        // Content in front of a tunnel is how requests are smuggled into one; RFC 9110 §7.8 lets us ignore
+        // the wish.
         request.upgrade = None;
     }
     let mut tried: SmallVec<[usize; MAX_TRIED]> = SmallVec::new();

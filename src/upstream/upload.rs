@@ -1,7 +1,8 @@
-//! A request body on its way to an endpoint, watched: whether all of it went out, whether it broke, whether it moves.
+//! A request body on its way to an endpoint, watched: whether all of it went out, whether it broke, whether
+//! it moves.
 //!
-//! hyper keeps these to itself. They decide whose fault a failure is, whether a connection may be used again (not
-//! while a request is still being sent on it, RFC 9112 §9.3) and whether a silent endpoint waits for us.
+//! hyper keeps these to itself. They decide whose fault a failure is, whether a connection may be used again
+//! (not while a request is still being sent on it, RFC 9112 §9.3) and whether a silent endpoint waits for us.
 
 use std::future::Future;
 use std::pin::Pin;

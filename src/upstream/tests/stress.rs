@@ -34,8 +34,12 @@ async fn nothing_leaks_and_nothing_is_lost() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(moody(listener));
-    let balance =
-        build(&EndpointsConfig { max_connections: 6, connect_timeout: Time::secs(10), ..config(&[url]) });
+    let balance = build(&EndpointsConfig {
+        max_connections: 6,
+        connect_timeout: Time::secs(10),
+        read_timeout: Time::secs(15),
+        ..config(&[url])
+    });
     let clients: Vec<_> = (0..24)
         .map(|_| {
             let balance = balance.clone();
