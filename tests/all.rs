@@ -9,5 +9,6 @@
 
 mod basics;
 mod faults;
+mod hostile;
 mod support;
 mod tidy;
