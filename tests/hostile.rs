@@ -16,22 +16,20 @@ const fn case(what: &'static str, clause: &'static str, raw: &'static [u8], stat
     Case { what, clause, raw, status }
 }
 
-/// What a smuggled request asks for: the origin must never hear of it.
-const SMUGGLED: &str = "/smuggled";
-
 /// Where a request ends is in doubt, so the connection ends with the answer.
 const FRAMING: &[Case] = &[
     case(
         "Content-Length and Transfer-Encoding",
         "RFC 9112 §6.1",
         b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-        &[400],
+        // §6.3 allows to process it by its Transfer-Encoding alone; §6.1 then ends the connection.
+        &[400, 200],
     ),
     case(
         "Transfer-Encoding and Content-Length",
         "RFC 9112 §6.1",
         b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
-        &[400],
+        &[400, 200],
     ),
     case(
         "two lengths that differ",
@@ -187,30 +185,34 @@ async fn refuse(cases: &'static [Case], closes: bool) {
     let origin = Origin::always(Reply::ok("passed")).await;
     let gateway = Gateway::before(origin.address, "").await;
     let mut findings = Vec::new();
-    for case in cases {
+    for (number, case) in cases.iter().enumerate() {
+        // What is hidden behind it: the origin must never hear of that.
+        let smuggled = format!("/smuggled/{number}");
+        let mut bytes = case.raw.to_vec();
+        if closes {
+            let hidden = format!("GET {smuggled} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+            bytes.extend_from_slice(hidden.as_bytes());
+        }
         let before = origin.asked().len();
         let mut client = Client::connect(gateway.address).await;
-        client.write(case.raw).await;
-        let smuggled = format!("GET {SMUGGLED} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-        if closes {
-            client.write(&smuggled).await;
-        }
+        client.write(bytes).await;
         let answer = client.response().await;
-        let mut finding = String::new();
+        let mut finding = Vec::new();
         if !case.status.contains(&answer.status()) {
-            finding = format!("answered {:?}", answer.start);
-        } else if closes && !client.rest().await.is_empty() {
-            finding = "the connection goes on".to_owned();
+            finding.push(format!("answered {:?}", answer.start));
         }
-        let asked = origin.asked();
-        if asked.iter().any(|asked| asked.request.target() == SMUGGLED) {
-            finding.push_str("; smuggled");
+        if closes && !client.rest().await.is_empty() {
+            finding.push("the connection goes on".to_owned());
         }
-        if asked[before..].iter().any(|asked| asked.request.complete) {
-            finding.push_str("; the origin saw a whole request");
+        let asked = origin.asked().split_off(before);
+        if asked.iter().any(|asked| asked.request.target() == smuggled) {
+            finding.push("smuggled".to_owned());
+        }
+        if answer.status() >= 400 && asked.iter().any(|asked| asked.request.complete) {
+            finding.push("the origin saw a whole request".to_owned());
         }
         if !finding.is_empty() {
-            findings.push(format!("  {} ({}): {finding}", case.what, case.clause));
+            findings.push(format!("  {} ({}): {}", case.what, case.clause, finding.join(", ")));
         }
     }
     assert!(findings.is_empty(), "\n{}", findings.join("\n"));
