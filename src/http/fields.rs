@@ -40,6 +40,7 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
             | header::PROXY_AUTHORIZATION
     ) || name == KEEP_ALIVE
         || name == PROXY_CONNECTION
+        || name == "http2-settings"
 }
 
 /// Removes the fields that concern one connection only: the fixed ones and those that `Connection` lists

@@ -289,6 +289,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
+    use proptest::collection;
     use proptest::prelude::*;
 
     use super::*;
@@ -455,8 +456,8 @@ mod tests {
         /// the first one on, and there is another one exactly as long as all that was read fits the bound.
         #[test]
         fn any_chunking_any_cut(
-            chunks in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..9)), 0..12),
-            cuts in prop::collection::vec(0usize..14, 0..5),
+            chunks in collection::vec(prop::option::of(collection::vec(any::<u8>(), 0..9)), 0..12),
+            cuts in collection::vec(0usize..14, 0..5),
             max in 0usize..40,
             sized: bool,
         ) {

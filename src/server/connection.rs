@@ -181,7 +181,9 @@ fn http1_builder(context: &Context) -> http1::Builder {
         .header_read_timeout(None)
         .max_buf_size(server.max_header_bytes.max(8192))
         .max_header_size(server.max_header_bytes)
-        .pipeline_flush(true);
+        // With it, the answer to a head that cannot be parsed is held back, as the rest of that head is still
+        // unread, and the connection closes without it.
+        .pipeline_flush(false);
     if server.max_headers > 100 {
         // hyper keeps up to 100 on its stack; the border checks smaller limits.
         builder.max_headers(server.max_headers);
@@ -227,6 +229,7 @@ async fn answer(request: http::Request<Incoming>, in_flight: InFlight) -> http::
             let downstream = request.upgrade.clone();
             let mut response = context.gateway.call(request).await;
             if let (Some(upstream), Some(downstream)) = (response.upgrade.take(), downstream) {
+                connection.watched.hand_over();
                 context.tunnels.open(*downstream, *upstream, context.border.server.tunnel_timeout);
             }
             (response, false)

@@ -146,11 +146,23 @@ impl Screened {
         if bytes > server.max_header_bytes {
             return Err(ClientError::HeadTooLarge);
         }
-        if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
-            return Err(ClientError::BadRequest("both_framings"));
-        }
+        check_framing(headers)?;
         Ok(Self { special })
     }
+}
+
+/// Refuses what another recipient could frame differently (RFC 9112 §6.1, §6.3). hyper has made sure that
+/// the last coding is chunked; it may not be the only one.
+fn check_framing(headers: &HeaderMap) -> Result<(), ClientError> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(ClientError::BadRequest("both_framings"));
+    }
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(ClientError::BadRequest("transfer_coding"));
+    }
+    Ok(())
 }
 
 /// Whether a field may concern the connection, a proxy or an expectation.
@@ -182,6 +194,10 @@ fn target(parts: &mut Parts, scheme: Scheme, rules: &PathRules) -> Result<Target
     }
     let authority = match (&uri.authority, host) {
         (Some(authority), host) => {
+            // Without a scheme it is CONNECT's authority form (RFC 9112 §3.2.3), or a path without its slash.
+            if uri.scheme.is_none() {
+                return Err(ClientError::BadRequest("authority_form"));
+            }
             // A URI's scheme says what the client wants, the connection what it gets: they must agree.
             if uri.scheme.as_ref().is_some_and(|given| !matches!(given.as_str(), "http" | "https")) {
                 return Err(ClientError::BadRequest("unknown_scheme"));

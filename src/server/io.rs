@@ -5,9 +5,11 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use crate::net::Io;
 
@@ -16,18 +18,54 @@ use super::watch::{Order, Watched};
 /// What a client that is too slow with its head is told (RFC 9110 §15.5.9).
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+/// How long a client that still sends while we close is listened to.
+const LINGER: Duration = Duration::from_secs(2);
+/// How much of what it still sends is read.
+const LINGER_MAX_BYTES: usize = 8 << 20;
+
 /// A connection's IO.
 #[derive(Debug)]
 pub struct WatchedIo {
     io: Io,
     ahead: Bytes,
     watched: Arc<Watched>,
+    linger: Option<Linger>,
+}
+
+/// A close that waits for a client which still sends.
+#[derive(Debug)]
+struct Linger {
+    end: Pin<Box<Sleep>>,
+    read: usize,
 }
 
 impl WatchedIo {
     /// `ahead` is what was read already.
     pub const fn new(io: Io, ahead: Bytes, watched: Arc<Watched>) -> Self {
-        Self { io, ahead, watched }
+        Self { io, ahead, watched, linger: None }
+    }
+
+    /// Reads what a client still sends, and drops it. Closing with data unread makes the kernel reset the
+    /// connection, and the reset overtakes the answer that says why (RFC 9112 §9.6).
+    ///
+    /// A client that has sent nothing more is not waited for.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut unread = [0; 4096];
+        loop {
+            let mut unread = ReadBuf::new(&mut unread);
+            match (Pin::new(&mut self.io).poll_read(cx, &mut unread), &mut self.linger) {
+                (Poll::Ready(Ok(())), _) if !unread.filled().is_empty() => {
+                    let end = || Linger { end: Box::pin(tokio::time::sleep(LINGER)), read: 0 };
+                    let linger = self.linger.get_or_insert_with(end);
+                    linger.read += unread.filled().len();
+                    if linger.read > LINGER_MAX_BYTES || linger.end.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(());
+                    }
+                }
+                (Poll::Ready(_), _) | (Poll::Pending, None) => return Poll::Ready(()),
+                (Poll::Pending, Some(linger)) => return linger.end.as_mut().poll(cx),
+            }
+        }
     }
 }
 
@@ -98,6 +136,11 @@ impl AsyncWrite for WatchedIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+        if this.watched.is_cut() || this.watched.is_handed_over() {
+            return Poll::Ready(Ok(()));
+        }
+        this.poll_linger(cx).map(Ok)
     }
 }

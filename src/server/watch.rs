@@ -75,6 +75,7 @@ pub struct Watched {
     blocked: AtomicU32,
     order: AtomicU8,
     cut: AtomicBool,
+    handed_over: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -135,6 +136,16 @@ impl Watched {
     /// Whether a response could not be finished.
     pub fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
+    }
+
+    /// The connection becomes a tunnel: a direction that ends is not the end of the other.
+    pub fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection has become a tunnel.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Relaxed)
     }
 
     /// What the watchman wants.
@@ -212,6 +223,7 @@ impl Watch {
             blocked: AtomicU32::new(0),
             order: AtomicU8::new(Order::None as u8),
             cut: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
             waker: Mutex::new(None),
         });
         let mut connections = self.0.connections.lock().unwrap_or_else(PoisonError::into_inner);
