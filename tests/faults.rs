@@ -96,7 +96,8 @@ async fn a_client_that_leaves_releases_everything() {
     let gateway = Gateway::before(origin.address, "").await;
     for count in 1..=5 {
         let mut client = Client::connect(gateway.address).await;
-        client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        // Each asks for something else, or the next one would join the flight of the one before.
+        client.write(format!("GET /{count} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
         origin.wait_for(count).await;
     }
     assert_nothing_is_held(&gateway).await;
