@@ -122,7 +122,7 @@ impl Core {
                 };
                 storable::prepare(&mut headers, &directives, timing.received);
                 let body = entry.stored_body();
-                let fresh = Entry::new(entry.status(), &headers, lifetime, variant, timing.received, body);
+                let fresh = Entry::new(entry.status(), &headers, lifetime, variant, body);
                 self.store.replace(fetch.key(), entry.id(), Arc::new(fresh)).await;
             }
         }

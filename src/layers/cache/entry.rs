@@ -13,7 +13,6 @@ use crate::http::{Body, Chunks, Response, fields};
 use super::freshness::Lifetime;
 use super::head::{self, Fields};
 use super::range::Part;
-use super::validate::Validators;
 use super::vary::Variant;
 
 /// Bodies up to this size are stored in one piece, larger ones in pieces of it.
@@ -22,8 +21,9 @@ const PIECE: usize = 256 * 1024;
 /// After how many bytes packing a large body lets other tasks run.
 const BREATH: usize = 1024 * 1024;
 
-/// What an entry takes beside key, fields, variant and body: its own struct and the store's bookkeeping.
-const OVERHEAD: usize = 512;
+/// What an entry takes beside key, fields, variant and body: its own struct, moka's bookkeeping and the
+/// allocator's. Measured.
+const OVERHEAD: usize = 640;
 
 /// A stored response.
 #[derive(Debug)]
@@ -31,7 +31,6 @@ pub struct Entry {
     id: u64,
     status: StatusCode,
     lifetime: Lifetime,
-    validators: Validators,
     variant: Variant,
     fields: Fields,
     plain: bool,
@@ -92,27 +91,13 @@ impl StoredBody {
     }
 }
 
-/// Copies of the fields that validators are made of: the origin's would pin the buffer they were read into.
-fn own_validators(headers: &HeaderMap) -> HeaderMap {
-    let mut own = HeaderMap::with_capacity(3);
-    for name in [header::ETAG, header::LAST_MODIFIED, header::DATE] {
-        for value in headers.get_all(&name) {
-            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-                own.append(&name, value);
-            }
-        }
-    }
-    own
-}
-
 impl Entry {
-    /// An entry of a complete response. `headers` are those the origin sent, `received` when they came.
+    /// An entry of a complete response; `headers` are [prepared](super::storable::prepare).
     pub fn new(
         status: StatusCode,
         headers: &HeaderMap,
         lifetime: Lifetime,
         variant: Variant,
-        received: Wall,
         body: StoredBody,
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -121,7 +106,6 @@ impl Entry {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             status,
             lifetime,
-            validators: Validators::of(status, &own_validators(headers), received),
             variant,
             plain: !headers.contains_key(&fields::CACHE_STATUS),
             fields,
@@ -142,11 +126,6 @@ impl Entry {
     /// How long it is good for.
     pub const fn lifetime(&self) -> &Lifetime {
         &self.lifetime
-    }
-
-    /// What identifies the representation.
-    pub const fn validators(&self) -> &Validators {
-        &self.validators
     }
 
     /// Which requests it answers, of those with its key.

@@ -28,7 +28,7 @@ use super::entry::{Entry, StoredBody};
 use super::flight::{Apart, Flight, Landing, Lead};
 use super::freshness::{self, Timing};
 use super::storable::{self, NotStored};
-use super::validate::{self, Validators};
+use super::validate;
 
 /// How far, in bytes, the readers of a response too large to store may be apart.
 const WINDOW: u64 = 256 * 1024;
@@ -210,7 +210,7 @@ impl Fill {
             Ok((verdict, directives)) => {
                 storable::prepare(&mut headers, &directives, now.wall);
                 let Verdict { lifetime, variant } = verdict;
-                let entry = Entry::new(status, &headers, lifetime, variant, now.wall, stale.stored_body());
+                let entry = Entry::new(status, &headers, lifetime, variant, stale.stored_body());
                 let entry = Arc::new(entry);
                 self.store(&entry).await;
                 self.land(Landing::Confirmed(entry));
@@ -293,7 +293,6 @@ impl Fill {
         storable::prepare(&mut headers, &directives, now.wall);
         let lead = Arc::new(Lead {
             status,
-            validators: Validators::of(status, &headers, now.wall),
             variant: verdict.variant,
             lifetime: verdict.lifetime,
             body: writer.body(),
@@ -308,14 +307,14 @@ impl Fill {
         self.listing.flight.land(Landing::Shared(Arc::clone(&lead)));
         let Some((writer, last, trailers)) = self.pump(writer, body, length).await else { return };
         if let Some(chunks) = writer.chunks() {
-            self.complete(&lead, chunks, last.clone(), now).await;
+            self.complete(&lead, chunks, last.clone()).await;
         }
         self.listing.leave();
         writer.finish(last, trailers);
     }
 
     /// Stores a complete body, unless it turned out too large or the key was invalidated meanwhile.
-    async fn complete(&self, lead: &Lead, mut chunks: Vec<Bytes>, last: Option<Bytes>, now: Now) {
+    async fn complete(&self, lead: &Lead, mut chunks: Vec<Bytes>, last: Option<Bytes>) {
         chunks.extend(last);
         let length: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         if length > self.core.store.max_object() {
@@ -323,8 +322,7 @@ impl Fill {
         }
         let body = StoredBody::pack(&chunks).await;
         drop(chunks);
-        let entry =
-            Entry::new(lead.status, &lead.headers, lead.lifetime, lead.variant.clone(), now.wall, body);
+        let entry = Entry::new(lead.status, &lead.headers, lead.lifetime, lead.variant.clone(), body);
         self.store(&Arc::new(entry)).await;
     }
 

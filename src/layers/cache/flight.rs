@@ -17,7 +17,6 @@ use crate::http::shared::SharedBody;
 
 use super::entry::Entry;
 use super::freshness::Lifetime;
-use super::validate::Validators;
 use super::vary::Variant;
 
 /// How many flights may be under way at once; beyond them requests go alone.
@@ -88,8 +87,6 @@ pub struct Lead {
     pub headers: HeaderMap,
     /// Which requests it answers.
     pub variant: Variant,
-    /// What identifies the representation.
-    pub validators: Validators,
     /// How long it is good for.
     pub lifetime: Lifetime,
     /// The body.

@@ -34,19 +34,35 @@ pub struct Lifetime {
     /// When the response arrived.
     received: Wall,
     /// How old it was then: `corrected_initial_age` of RFC 9111 §4.2.3.
-    initial_age: Duration,
+    initial_age: Span,
     /// Up to which age it is fresh.
-    fresh_for: Duration,
+    fresh_for: Span,
     /// How long after that it may be served while it is revalidated.
-    while_revalidate: Duration,
+    while_revalidate: Span,
     /// How long after that it may be served when the origin fails.
-    if_error: Duration,
+    if_error: Span,
     /// How long after that it may be served when admission refuses.
-    on_overload: Duration,
+    on_overload: Span,
     /// It may never be used without validation.
     no_cache: bool,
     /// Once stale it may never be used without validation, except as the two windows from the response say.
     strict: bool,
+}
+
+/// A duration in whole milliseconds: half the size of a [`Duration`], for there is one [`Lifetime`] an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span(u64);
+
+impl Span {
+    const fn get(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        Self(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 /// When a response was asked for and when its head arrived.
@@ -119,11 +135,11 @@ impl Lifetime {
         };
         let lifetime = Self {
             received: timing.received,
-            initial_age,
-            fresh_for,
-            while_revalidate: window(directives.stale_while_revalidate, ttl.stale_while_revalidate),
-            if_error: window(directives.stale_if_error, ttl.stale_if_error),
-            on_overload: window(None, ttl.stale_on_overload),
+            initial_age: initial_age.into(),
+            fresh_for: fresh_for.into(),
+            while_revalidate: window(directives.stale_while_revalidate, ttl.stale_while_revalidate).into(),
+            if_error: window(directives.stale_if_error, ttl.stale_if_error).into(),
+            on_overload: window(None, ttl.stale_on_overload).into(),
             no_cache: directives.no_cache && source != Source::Override,
             strict,
         };
@@ -132,13 +148,13 @@ impl Lifetime {
 
     /// The current age (RFC 9111 §4.2.3): what `Age` says, rounded down to seconds.
     pub const fn age(&self, now: Wall) -> Duration {
-        self.initial_age.saturating_add(now.since(self.received))
+        self.initial_age.get().saturating_add(now.since(self.received))
     }
 
     /// Seconds of freshness left, rounded down, so negative once stale: `ttl` of `Cache-Status` (RFC 9211
     /// §2.4).
     pub fn ttl(&self, now: Wall) -> i64 {
-        let (fresh_for, age) = (millis(self.fresh_for), millis(self.age(now)));
+        let (fresh_for, age) = (millis(self.fresh_for.get()), millis(self.age(now)));
         (fresh_for - age).div_euclid(1000)
     }
 
@@ -150,8 +166,8 @@ impl Lifetime {
     /// The end of the last window in which the entry can answer without the origin's consent. After it the
     /// entry is worth keeping only if it has a validator.
     pub fn useful_until(&self) -> Wall {
-        let stale = self.while_revalidate.max(self.if_error).max(self.on_overload);
-        let left = self.fresh_for.saturating_add(stale).saturating_sub(self.initial_age);
+        let stale = self.while_revalidate.get().max(self.if_error.get()).max(self.on_overload.get());
+        let left = self.fresh_for.get().saturating_add(stale).saturating_sub(self.initial_age.get());
         if self.no_cache { self.received } else { self.received.plus(left) }
     }
 
@@ -169,13 +185,13 @@ impl Lifetime {
     /// What the entry is good for, for this request, now.
     pub fn judge(&self, request: &RequestDirectives, now: Wall) -> Freshness {
         let age = self.age(now);
-        let fresh = age < self.fresh_for && !self.no_cache;
+        let fresh = age < self.fresh_for.get() && !self.no_cache;
         if fresh && *request == RequestDirectives::default() {
             return Freshness::Fresh;
         }
         let refused = request.no_cache
             || request.max_age.is_some_and(|max| age >= seconds(max))
-            || request.min_fresh.is_some_and(|min| age.saturating_add(seconds(min)) > self.fresh_for);
+            || request.min_fresh.is_some_and(|min| age.saturating_add(seconds(min)) > self.fresh_for.get());
         if fresh && !refused {
             return Freshness::Fresh;
         }
@@ -186,25 +202,25 @@ impl Lifetime {
                 on_overload: false,
             });
         }
-        let staleness = age.saturating_sub(self.fresh_for);
+        let staleness = age.saturating_sub(self.fresh_for.get());
         if !refused {
             if !self.strict && request.max_stale.is_some_and(|max| staleness <= seconds(max)) {
                 return Freshness::MaxStale;
             }
-            if staleness < self.while_revalidate {
+            if staleness < self.while_revalidate.get() {
                 return Freshness::StaleWhileRevalidate;
             }
         }
         let if_error = match request.stale_if_error {
             Some(accepted) if !self.strict => seconds(accepted),
-            _ => self.if_error,
+            _ => self.if_error.get(),
         };
         // RFC 5861 §4: "regardless of other freshness information". Only no-cache asks for the origin's own
         // word.
         Freshness::Revalidate(Revalidate {
             requested: fresh,
             on_error: !request.no_cache && (fresh || staleness < if_error),
-            on_overload: !request.no_cache && (fresh || staleness < self.on_overload),
+            on_overload: !request.no_cache && (fresh || staleness < self.on_overload.get()),
         })
     }
 }

@@ -25,7 +25,7 @@ enum Answer {
 fn choose(
     request: &Request,
     status: StatusCode,
-    validators: &Validators,
+    validators: impl FnOnce() -> Validators,
     length: Option<u64>,
     now: Wall,
 ) -> Answer {
@@ -33,6 +33,7 @@ fn choose(
     if !status.is_success() || !validate::is_conditional(&request.headers) {
         return Answer::Whole;
     }
+    let validators = &validators();
     if validate::not_modified(&request.headers, validators, now) {
         return Answer::NotModified;
     }
@@ -71,8 +72,10 @@ fn head(answer: Answer, status: StatusCode, mut headers: HeaderMap) -> (StatusCo
 /// The answer of an entry, with its `Age`.
 pub fn entry(request: &Request, entry: &Entry, now: Wall) -> Response {
     let length = Some(entry.length());
-    let answer = choose(request, entry.status(), entry.validators(), length, now);
-    let (status, mut headers) = head(answer, entry.status(), entry.headers(2));
+    let headers = entry.headers(2);
+    let validators = || Validators::of(entry.status(), &headers, entry.lifetime().received());
+    let answer = choose(request, entry.status(), validators, length, now);
+    let (status, mut headers) = head(answer, entry.status(), headers);
     headers.insert(header::AGE, HeaderValue::from(entry.lifetime().age(now).as_secs()));
     let body = match answer {
         Answer::Whole => entry.body(&request.method),
@@ -85,7 +88,8 @@ pub fn entry(request: &Request, entry: &Entry, now: Wall) -> Response {
 /// The answer of a response that is on its way; none where its first bytes are gone. `interest` is held until
 /// the answer's body has ended.
 pub fn lead(request: &Request, lead: &Lead, interest: Interest, now: Wall) -> Option<Response> {
-    let answer = choose(request, lead.status, &lead.validators, lead.body.length(), now);
+    let validators = || Validators::of(lead.status, &lead.headers, lead.lifetime.received());
+    let answer = choose(request, lead.status, validators, lead.body.length(), now);
     let (status, mut headers) = head(answer, lead.status, lead.headers.clone());
     // What other caches had it for.
     let age = lead.lifetime.age(now).as_secs();

@@ -34,10 +34,10 @@ pub struct Store {
     flights: Flights,
     fills: Arc<FillMemory>,
     max_object: u64,
-    gauges: Gauges,
+    gauges: Arc<Gauges>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Gauges {
     entries: Gauge,
     bytes: Gauge,
@@ -49,10 +49,10 @@ struct Gauges {
 pub struct Slot {
     /// Newest first, so that the first match is the one to use (RFC 9111 §4.1).
     variants: SmallVec<[Arc<Entry>; 1]>,
-    /// Until then the key's answers are known not to be worth waiting for.
-    pass_until: Option<Wall>,
+    /// Until then the key's answers are known not to be worth waiting for; the epoch where nothing is known.
+    pass_until: Wall,
     weight: u32,
-    gauges: Gauges,
+    gauges: Arc<Gauges>,
     /// Whether it was replaced or removed, and not evicted.
     retired: AtomicBool,
 }
@@ -70,8 +70,8 @@ impl Slot {
     fn new(
         key: &[u8],
         variants: SmallVec<[Arc<Entry>; 1]>,
-        pass_until: Option<Wall>,
-        gauges: &Gauges,
+        pass_until: Wall,
+        gauges: &Arc<Gauges>,
     ) -> Arc<Self> {
         let weight = variants.iter().map(|entry| entry.weight()).sum::<usize>() + key.len();
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
@@ -81,7 +81,7 @@ impl Slot {
             variants,
             pass_until,
             weight,
-            gauges: gauges.clone(),
+            gauges: Arc::clone(gauges),
             retired: AtomicBool::new(false),
         })
     }
@@ -98,7 +98,7 @@ impl Slot {
 
     /// Whether it was learnt not long ago that the key's answers cannot be shared.
     pub fn passes(&self, now: Wall) -> bool {
-        self.pass_until.is_some_and(|until| now < until)
+        now < self.pass_until
     }
 
     fn retire(&self) {
@@ -124,7 +124,7 @@ impl Store {
             .max_capacity(plan.memory)
             .weigher(|_, slot: &Arc<Slot>| slot.weight)
             .build_with_hasher(RandomState::new());
-        let gauges = Gauges {
+        let gauges = Arc::new(Gauges {
             entries: metrics.gauge("forebay_cache_entries", "Responses in the store.", &[]),
             bytes: metrics.gauge("forebay_cache_bytes", "Bytes that they take, bookkeeping included.", &[]),
             evictions: metrics.counter(
@@ -132,7 +132,7 @@ impl Store {
                 "Responses that left the store, or were not let in, for want of room.",
                 &[],
             ),
-        };
+        });
         let in_flight = metrics.gauge("forebay_cache_fill_bytes", "Bytes on their way into the store.", &[]);
         let fills =
             FillMemory { used: AtomicU64::new(0), limit: plan.memory / FILLS_SHARE, gauge: in_flight };
@@ -180,7 +180,7 @@ impl Store {
     /// go.
     pub async fn put(&self, key: &[u8], entry: Arc<Entry>, max_variants: usize) {
         self.update(key, |variants, pass_until| {
-            *pass_until = None;
+            *pass_until = Wall::default();
             variants.retain(|other| other.variant() != entry.variant());
             variants.insert(0, entry);
             variants.truncate(max_variants.max(1));
@@ -205,7 +205,7 @@ impl Store {
 
     /// Remembers that the key's answers are not worth waiting for.
     pub async fn mark_pass(&self, key: &[u8], until: Wall) {
-        self.update(key, |_, pass_until| *pass_until = Some(until)).await;
+        self.update(key, |_, pass_until| *pass_until = until).await;
     }
 
     /// Removes all entries of a key, and keeps flights on their way from storing what they bring.
@@ -225,7 +225,7 @@ impl Store {
     async fn update(
         &self,
         key: &[u8],
-        change: impl FnOnce(&mut SmallVec<[Arc<Entry>; 1]>, &mut Option<Wall>) + Send,
+        change: impl FnOnce(&mut SmallVec<[Arc<Entry>; 1]>, &mut Wall) + Send,
     ) {
         let gauges = &self.gauges;
         let _ = self
@@ -239,7 +239,7 @@ impl Store {
                 if let Some(slot) = &old {
                     slot.retire();
                 }
-                if variants.is_empty() && pass_until.is_none() {
+                if variants.is_empty() && pass_until == Wall::default() {
                     return moka::ops::compute::Op::Remove;
                 }
                 moka::ops::compute::Op::Put(Slot::new(key, variants, pass_until, gauges))
