@@ -40,9 +40,10 @@ pub trait Inner: Send + Sync + 'static {
 
 /// Implements [`Inner`] for a service that is callable by reference.
 ///
-/// A blanket implementation would say the same in one place. But it would ask of every `T` that `&'a T` is a service
-/// for all `'a`, and the compiler proves such a bound anew, several times, at each level of a nested type: a stack of
-/// twelve layers took it minutes and gigabytes. Written out a type, each level asks only for the next one.
+/// A blanket implementation would say the same in one place. But it would ask of every `T` that `&'a T` is a
+/// service for all `'a`, and the compiler proves such a bound anew, several times, at each level of a nested
+/// type: a stack of twelve layers took it minutes and gigabytes. Written out a type, each level asks only for
+/// the next one.
 macro_rules! inner {
     (impl $(<$generic:ident: $bound:path>)? for $service:ty) => {
         impl $(<$generic: $bound>)? $crate::layers::Inner for $service {

@@ -42,7 +42,8 @@ pub struct EndpointsConfig {
     /// What the origin gets as `Host`: `preserve` (the client's), `endpoint` (the URL's), or a fixed name.
     #[serde(default = "host")]
     pub host: String,
-    /// Whether the origin gets a `Forwarded` field (RFC 7239) too; one that a trusted proxy sent is continued anyway.
+    /// Whether the origin gets a `Forwarded` field (RFC 7239) too; one that a trusted proxy sent is continued
+    /// anyway.
     #[serde(default)]
     pub forwarded: bool,
     /// How `https` endpoints are trusted.
