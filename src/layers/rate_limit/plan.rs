@@ -18,7 +18,7 @@ pub const MAX_NAME: usize = 64;
 /// How long a bucket may take to fill: it keeps the arithmetic in nanoseconds far from overflow.
 pub const MAX_WINDOW: Duration = Duration::from_secs(366 * 86_400);
 /// The fastest rate, in requests a second: beyond it, whole nanoseconds are too coarse an interval.
-pub const MAX_PER_SECOND: u32 = 1_000_000;
+pub const MAX_PER_SECOND: u32 = 100_000_000;
 /// How many requests may wait in one limit's queue.
 pub const MAX_QUEUE: u32 = 100_000;
 /// How many keys a limit may remember.

@@ -101,7 +101,7 @@ mod plans {
             ("name = 'x'\nrate = '1/s'\nkey = 'query:'", "key", "no valid name"),
             ("name = 'x'\nrate = '1/s'\nkey = 'cookie:a;b'", "key", "no valid name"),
             ("name = 'x'\nrate = '1/s'\nkey = 'global:x'", "key", "possible are"),
-            ("name = 'x'\nrate = '1000001/s'", "rate", "at most 1000000"),
+            ("name = 'x'\nrate = '100000001/s'", "rate", "at most 100000000"),
             ("name = 'x'\nrate = '1/s'\nburst = 0", "burst", "allows nothing"),
             ("name = 'x'\nrate = '1/d'\nburst = 400", "burst", "more than a year"),
             ("name = 'x'\nrate = '1/d'\nburst = 4294967295", "burst", "more than a year"),
