@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONNECTION;
+use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -181,8 +181,8 @@ fn http1_builder(context: &Context) -> http1::Builder {
         .header_read_timeout(None)
         .max_buf_size(server.max_header_bytes.max(8192))
         .max_header_size(server.max_header_bytes)
-        // With it, the answer to a head that cannot be parsed is held back, as the rest of that head is still
-        // unread, and the connection closes without it.
+        // With it, bodies are buffered without bound, and an answer waits while anything that was read after
+        // its request is not consumed: the rest of a head that cannot be parsed, half a next request.
         .pipeline_flush(false);
     if server.max_headers > 100 {
         // hyper keeps up to 100 on its stack; the border checks smaller limits.
@@ -231,6 +231,9 @@ async fn answer(request: http::Request<Incoming>, in_flight: InFlight) -> http::
             if let (Some(upstream), Some(downstream)) = (response.upgrade.take(), downstream) {
                 connection.watched.hand_over();
                 context.tunnels.open(*downstream, *upstream, context.border.server.tunnel_timeout);
+                // Fields of the connection, and this is another one (RFC 9110 §7.8).
+                response.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                response.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             }
             (response, false)
         }
