@@ -8,6 +8,7 @@ use crate::clock::{self, Wall};
 use crate::error::{Error, InternalError, Refusal};
 use crate::http::{Request, Response, Trail};
 
+use super::collapse::Collapse;
 use super::core::{Core, Verdict};
 use super::directives::ResponseDirectives;
 use super::entry::Entry;
@@ -45,6 +46,7 @@ impl Core {
             ttl: lead.stored.then(|| lead.lifetime.ttl(now)),
             stored: lead.stored,
             collapsed,
+            detail: Some(fetch.collapse().as_str()).filter(|_| fetch.collapse() == Collapse::NeverShared),
             ..Forwarded::new(fetch.forward())
         };
         self.meter.mark(&request.trail, &Outcome::Forwarded(forwarded), &mut response);

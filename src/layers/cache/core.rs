@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use crate::clock::Wall;
 use crate::http::{Request, Response};
 
+use super::collapse::Evidence;
 use super::directives::{RequestDirectives, ResponseDirectives};
 use super::entry::Entry;
 use super::freshness::{Lifetime, Timing};
@@ -29,6 +30,8 @@ pub struct Core {
     pub store: Arc<Store>,
     /// The route's metrics.
     pub meter: Meter,
+    /// What the route's answers for unknown keys were like.
+    pub evidence: Evidence,
 }
 
 /// What a response's head says about storing it.

@@ -22,6 +22,7 @@ use crate::error::{Error, InternalError};
 use crate::http::{Request, Response, Trail};
 use crate::layers::Inner;
 
+use super::collapse::Collapse;
 use super::core::Core;
 use super::directives::RequestDirectives;
 use super::entry::Entry;
@@ -51,6 +52,8 @@ pub struct Fetch {
     passes: bool,
     /// The variant it asks for, where the key's `Vary` is known.
     selector: Option<Variant>,
+    /// Whether it follows others.
+    collapse: Collapse,
 }
 
 /// A stale entry, and what it may be used for.
@@ -70,13 +73,15 @@ impl Fetch {
         forward: Forward,
         selector: Option<Variant>,
     ) -> Self {
-        Self { key: key.into(), asked, forward, stale: None, passes: false, selector }
+        let collapse = Collapse::Yes;
+        Self { key: key.into(), asked, forward, stale: None, passes: false, selector, collapse }
     }
 
     /// What is stored has to be validated first.
     pub fn of_stale(key: &[u8], asked: RequestDirectives, forward: Forward, stale: Stale) -> Self {
         let selector = Some(stale.entry.variant().clone());
-        Self { key: key.into(), asked, forward, stale: Some(stale), passes: false, selector }
+        let (passes, collapse) = (false, Collapse::Yes);
+        Self { key: key.into(), asked, forward, stale: Some(stale), passes, selector, collapse }
     }
 
     /// The same for a key whose answers are known not to be worth waiting for.
@@ -104,6 +109,16 @@ impl Fetch {
     /// Why the store cannot answer.
     pub(super) const fn forward(&self) -> Forward {
         self.forward
+    }
+
+    /// Whether it follows others.
+    pub(super) const fn collapse(&self) -> Collapse {
+        self.collapse
+    }
+
+    /// Whether nothing is known of its key.
+    fn is_unknown(&self) -> bool {
+        self.forward == Forward::UriMiss && self.selector.is_none()
     }
 
     /// The entry that may stand in for an origin in trouble.
@@ -146,15 +161,16 @@ impl<S: Inner> Cache<S> {
                 if passes { "known-not-stored" } else { storable::NotStored::RequestNoStore.as_str() };
             return self.alone_or_stale(core, request, &fetch, detail).await;
         }
-        // A client that wants the origin's own word gets a flight that began after it asked (RFC 9111
-        // §5.2.1.4).
-        let solo = !core.plan.collapse || fetch.asked.no_cache;
+        let shareable =
+            fetch.is_unknown().then(|| core.evidence.shareable(authorized, request.received.wall));
+        fetch.collapse = Collapse::decide(core.plan.collapse, fetch.asked.no_cache, shareable);
+        core.meter.collapse(fetch.collapse);
         let mut failures = 0;
         for _ in 0..ROUNDS {
-            let join = if solo {
-                core.store.flights().solo(&listed_key)
-            } else {
-                core.store.flights().join(&listed_key, &request.headers, fetch.selector.clone())
+            let flights = core.store.flights();
+            let join = match fetch.collapse {
+                Collapse::Yes => flights.join(&listed_key, &request.headers, fetch.selector.clone()),
+                Collapse::Disabled | Collapse::NoCache | Collapse::NeverShared => flights.solo(&listed_key),
             };
             let round = match join {
                 Join::Lead(interest) => self.lead(core, &request, &fetch, &listed_key, interest).await,
@@ -178,6 +194,7 @@ impl<S: Inner> Cache<S> {
         let listed_key = flight_key(&fetch.key, authorized);
         let join = core.store.flights().join(&listed_key, &request.headers, fetch.selector.clone());
         if let Join::Lead(interest) = join {
+            interest.flight().go_on();
             let mut copy = fill::plain_copy(request, Trail::off());
             copy.deadline = None;
             self.launch(core, copy, &fetch, listed_key, &interest, None);
@@ -199,6 +216,7 @@ impl<S: Inner> Cache<S> {
             key: fetch.key.clone(),
             request,
             directives: fetch.asked,
+            unknown: fetch.is_unknown(),
             stale: fetch.stale.as_ref().map(|stale| Arc::clone(&stale.entry)),
             stale_on_error: fetch.stale_on_error().is_some(),
             leader,

@@ -51,6 +51,8 @@ pub struct Order {
     pub request: Request,
     /// The client's directives.
     pub directives: RequestDirectives,
+    /// Whether nothing was known of the key.
+    pub unknown: bool,
     /// What is to be revalidated.
     pub stale: Option<Arc<Entry>>,
     /// Whether a stale entry may stand in for an answer of an origin in trouble.
@@ -107,6 +109,7 @@ pub fn launch<S: Inner>(inner: Arc<S>, core: Arc<Core>, order: Order) {
         key: order.key,
         request: order.request,
         directives: order.directives,
+        unknown: order.unknown,
         stale: order.stale,
         stale_on_error: order.stale_on_error,
         background: order.leader.is_none(),
@@ -142,6 +145,7 @@ pub(super) struct Fill {
     key: Box<[u8]>,
     request: Request,
     directives: RequestDirectives,
+    unknown: bool,
     stale: Option<Arc<Entry>>,
     stale_on_error: bool,
     pub(super) background: bool,
@@ -258,9 +262,13 @@ impl Fill {
     /// The response is for the leader alone; the followers go on at once, each on its own.
     async fn keep_apart(mut self, response: Response, reason: &'static str) {
         let apart = Apart { reason, trouble: freshness::is_error(response.status) };
+        let tells = !response.status.is_server_error();
+        if tells {
+            self.learn(false);
+        }
         self.listing.leave();
         self.listing.flight.land(Landing::Apart(apart));
-        if !response.status.is_server_error() {
+        if tells {
             self.mark_pass().await;
         }
         if let Some(stale) = self.stale.as_ref().filter(|_| is_the_latest_word(response.status)) {
@@ -268,6 +276,14 @@ impl Fill {
         }
         if let Some(leader) = self.leader.take() {
             let _ = leader.send(Led::Own(response, apart));
+        }
+    }
+
+    /// Remembers what the answer for an unknown key was like.
+    fn learn(&self, shared: bool) {
+        if self.unknown {
+            let authorized = self.request.headers.contains_key(header::AUTHORIZATION);
+            self.core.evidence.learn(authorized, shared, clock::now().wall);
         }
     }
 
@@ -299,7 +315,9 @@ impl Fill {
             stored: !self.listing.flight.is_void(),
             headers,
         });
+        self.learn(true);
         // Still on the list: whoever comes now reads what is here already.
+        self.listing.flight.go_on();
         if let Some(leader) = self.leader.take() {
             let anchor = lead.body.reader();
             let _ = leader.send(Led::Shared { lead: Arc::clone(&lead), withheld, anchor });

@@ -54,6 +54,8 @@ pub struct Flight {
     interest: AtomicUsize,
     left: Notify,
     void: AtomicBool,
+    /// Whether it goes on where nobody is interested: it refreshes an entry, or has brought a storable head.
+    goes_on: AtomicBool,
 }
 
 /// How a flight came out.
@@ -134,6 +136,7 @@ impl Flight {
             interest: AtomicUsize::new(0),
             left: Notify::new(),
             void: AtomicBool::new(false),
+            goes_on: AtomicBool::new(false),
         })
     }
 
@@ -176,6 +179,16 @@ impl Flight {
         }
     }
 
+    /// From now on it may go on where nobody is interested.
+    pub fn go_on(&self) {
+        self.goes_on.store(true, Ordering::Release);
+    }
+
+    /// Whether it is not about to end for want of interest.
+    fn is_alive(&self) -> bool {
+        self.goes_on.load(Ordering::Acquire) || self.interest.load(Ordering::Acquire) > 0
+    }
+
     /// Whether what it brings must not be stored: the key was invalidated after it took off.
     pub fn is_void(&self) -> bool {
         self.void.load(Ordering::Acquire)
@@ -211,7 +224,7 @@ impl Flights {
     pub fn join(&self, key: &[u8], headers: &HeaderMap, selector: Option<Variant>) -> Join {
         let mut shard = self.shard(key);
         let flights = shard.get(key);
-        let suitable = |flight: &&Arc<Flight>| flight.suits(headers, selector.as_ref());
+        let suitable = |flight: &&Arc<Flight>| flight.is_alive() && flight.suits(headers, selector.as_ref());
         if let Some(flight) = flights.and_then(|all| all.iter().find(suitable)) {
             return Join::Follow(flight.interest());
         }

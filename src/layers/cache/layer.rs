@@ -17,6 +17,7 @@ use crate::http::{Request, Response, Trail};
 use crate::layers::{Boxed, Either, Inner, inner};
 use crate::metrics::Metrics;
 
+use super::collapse::Evidence;
 use super::core::Core;
 use super::directives::RequestDirectives;
 use super::entry::Entry;
@@ -47,9 +48,10 @@ impl<S> Cache<S> {
         route: &str,
         inner: S,
     ) -> Self {
-        let core = plan
-            .filter(|plan| plan.enabled)
-            .map(|plan| Arc::new(Core { plan, namespace, store, meter: Meter::new(metrics, route) }));
+        let core = plan.filter(|plan| plan.enabled).map(|plan| {
+            let (meter, evidence) = (Meter::new(metrics, route), Evidence::default());
+            Arc::new(Core { plan, namespace, store, meter, evidence })
+        });
         Self { inner: Arc::new(inner), core }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{PoisonError, RwLock};
 use crate::http::{Response, Trail, fields};
 use crate::metrics::{Counter, Gauge, GaugeHold, Metrics};
 
+use super::collapse::Collapse;
 use super::status::{Hit, HitKind, Outcome};
 
 /// The metrics of one route's cache.
@@ -14,6 +15,7 @@ pub struct Meter {
     metrics: Metrics,
     route: Box<str>,
     fresh: Counter,
+    collapse: [Counter; Collapse::ALL.len()],
     collapsed: Counter,
     stored: Counter,
     stored_bytes: Counter,
@@ -27,7 +29,15 @@ impl Meter {
     pub fn new(metrics: &Metrics, route: &str) -> Self {
         let fresh = Outcome::Hit(Hit { ttl: 0, kind: HitKind::Fresh });
         let labels = [("route", route)];
+        let collapse = Collapse::ALL.map(|decision| {
+            metrics.counter(
+                "forebay_cache_collapse_decisions_total",
+                "Requests for the origin by whether they may follow another one, and why not.",
+                &[("route", route), ("decision", decision.as_str())],
+            )
+        });
         Self {
+            collapse,
             fresh: requests(metrics, route, fresh.as_str(), fresh.reason()),
             collapsed: metrics.counter(
                 "forebay_cache_collapsed_total",
@@ -84,6 +94,13 @@ impl Meter {
     /// Counts and notes a request that wants an answer from the store or none, and gets none.
     pub fn refused(&self, trail: &Trail) {
         self.add(trail, "refused", "only-if-cached");
+    }
+
+    /// Counts whether a request may follow another one.
+    pub fn collapse(&self, decision: Collapse) {
+        if let Some(counter) = self.collapse.get(decision as usize) {
+            counter.increment();
+        }
     }
 
     /// Counts a stored response.

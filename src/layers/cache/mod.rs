@@ -1,10 +1,10 @@
 //! The cache: answers from the store what it can (RFC 9111), asks the origin once for what many want.
 //!
 //! In reading order: [`layer`] decides what can be decided at once; [`fetch`] asks the origin, with
-//! [`flight`]s that many requests share and the [`fill`] task that carries one out, its body through
-//! [`pump`]; [`answer`] and [`serve`] make of it what each client gets; [`store`] holds every [`entry`]. What
-//! the RFCs say is in pure files: [`key`], [`vary`], [`storable`], [`freshness`], [`validate`], [`range`],
-//! and [`status`] for what the client is told.
+//! [`flight`]s that many requests share ([`collapse`] says when) and the [`fill`] task that carries one out,
+//! its body through [`pump`]; [`answer`] and [`serve`] make of it what each client gets; [`store`] holds
+//! every [`entry`]. What the RFCs say is in pure files: [`key`], [`vary`], [`storable`], [`freshness`],
+//! [`validate`], [`range`], and [`status`] for what the client is told.
 //!
 //! The choices that the RFCs leave to a cache stand at the top of the file that makes them. In short: nothing
 //! is stored that nobody asked to be stored; what was made for one user, or might be, is left alone; where a
@@ -23,9 +23,14 @@
 //!   go).
 //! - A response to an unsafe method invalidates the key that its own request would have as a GET: where
 //!   `key.headers` or `key.cookies` tell clients apart, other clients' entries stay until they are stale.
-//! - A client that leaves does not end a fill that others read, that is half done, or that is nearly done.
+//! - A client that leaves ends its fill at once where nobody else waits for it and no response head has
+//!   come: nothing says yet that it is worth finishing. Once a storable head is there, a fill that others
+//!   read, that is half done, or that is nearly done goes on.
+//! - Where a route's answers for unknown keys lately could never be shared, requests for such keys do not
+//!   wait for one another.
 
 pub mod answer;
+pub mod collapse;
 pub mod config;
 pub mod core;
 pub mod dates;

@@ -371,6 +371,67 @@ async fn a_leader_that_leaves_before_the_head_ends_its_flight_unless_it_is_follo
     }
 }
 
+/// Whoever comes after the last one has left does not hold on to what is about to end.
+#[tokio::test]
+async fn a_deserted_flight_takes_no_followers() {
+    let mut bench = bench();
+    let leader = bench.get();
+    let _asked = bench.asked().await;
+    leader.abort();
+    assert!(leader.await.is_err());
+    // The fill has not run since.
+    let other = bench.get();
+    bench.asked().await.answer(Ok(response(200, FRESH, "x")));
+    assert_eq!(text(other.await.unwrap().unwrap()).await, "x");
+    assert_eq!(bench.calls(), 2);
+    bench.is_idle().await;
+}
+
+/// RFC 9111 §4 lets a cache collapse requests; where a route's answers can never be shared, it does not.
+#[tokio::test]
+async fn unknown_keys_are_not_collapsed_where_nothing_is_ever_shared() {
+    let mut bench = bench();
+    let ask = |bench: &Bench, path: &str| bench.send(bench.request(Method::GET, path, 0, &[]));
+    let got = ask(&bench, "/1");
+    bench.asked().await.answer(Ok(response(200, &[("cache-control", "no-store")], "x")));
+    assert!(status_of(&got.await.unwrap().unwrap()).ends_with("; detail=no-store"));
+    // All three are asked before one is answered.
+    let clients = [(); 3].map(|()| ask(&bench, "/2"));
+    let asked = [bench.asked().await, bench.asked().await, bench.asked().await];
+    for (asked, body) in asked.into_iter().zip(["a", "b", "c"]) {
+        asked.answer(Ok(response(200, FRESH, body)));
+    }
+    for client in clients {
+        let response = client.await.unwrap().unwrap();
+        assert!(status_of(&response).ends_with("; stored; detail=never-shared"), "{response:?}");
+    }
+    // One answer that can be shared, and they are again.
+    let clients = [(); 3].map(|()| ask(&bench, "/3"));
+    bench.asked().await.answer(Ok(response(200, FRESH, "x")));
+    for client in clients {
+        assert_eq!(text(client.await.unwrap().unwrap()).await, "x");
+    }
+    assert_eq!(bench.calls(), 5);
+    bench.is_idle().await;
+}
+
+/// An origin in trouble tells nothing of what it answers when it is well, and must not meet a crowd.
+#[tokio::test]
+async fn failures_do_not_turn_collapsing_off() {
+    let mut bench = bench();
+    for result in [Ok(response(503, &[], "")), Err(gone())] {
+        let got = bench.send(bench.request(Method::GET, "/1", 0, &[]));
+        bench.asked().await.answer(result);
+        let _ = got.await.unwrap();
+    }
+    let clients = [(); 3].map(|()| bench.send(bench.request(Method::GET, "/2", 0, &[])));
+    bench.asked().await.answer(Ok(response(200, FRESH, "x")));
+    for client in clients {
+        assert_eq!(text(client.await.unwrap().unwrap()).await, "x");
+    }
+    assert_eq!(bench.calls(), 3);
+}
+
 #[tokio::test]
 async fn a_fill_nobody_reads_is_finished_if_it_is_worth_it() {
     const NEAR: u64 = 256 * 1024;
@@ -489,7 +550,8 @@ async fn what_was_not_shareable_is_forgotten_in_time() {
     asked.answer(Ok(response(200, FRESH, "x")));
     let soon = soon.await.unwrap().unwrap();
     assert!(status_of(&soon).contains("detail=known-not-stored"), "{}", status_of(&soon));
-    let later = [bench.get_at(30, &[]), bench.get_at(30, &[])];
+    // When the route's answers of then tell nothing any more, either.
+    let later = [bench.get_at(90, &[]), bench.get_at(90, &[])];
     bench.asked().await.answer(Ok(response(200, FRESH, "shared")));
     for asking in later {
         assert_eq!(text(asking.await.unwrap().unwrap()).await, "shared");
