@@ -1,9 +1,11 @@
 //! A client that writes bytes as they are, and reads what comes back.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::message::{Kind, Message, Reader};
 use super::within;
@@ -48,6 +50,16 @@ impl Client {
         within("the connection's end", self.reader.rest(&mut self.stream)).await
     }
 
+    /// Some of the bytes that come next; none at the connection's end.
+    pub async fn some(&mut self) -> Vec<u8> {
+        within("bytes", self.reader.some(&mut self.stream)).await
+    }
+
+    /// Whether nothing has come that was not read.
+    pub async fn is_silent(&mut self) -> bool {
+        self.reader.is_empty() && timeout(Duration::ZERO, self.stream.peek(&mut [0])).await.is_err()
+    }
+
     async fn read(&mut self, kind: Kind) -> Message {
         within("a response", self.reader.message(&mut self.stream, kind)).await.unwrap_or_default()
     }
@@ -55,7 +67,16 @@ impl Client {
 
 /// One GET on a connection of its own, for the host `test.example`.
 pub async fn get(address: SocketAddr, target: &str) -> Message {
+    ask(address, "GET", target, &[]).await
+}
+
+/// One request without a body, with these fields, on a connection of its own, for the host `test.example`.
+pub async fn ask(address: SocketAddr, method: &str, target: &str, fields: &[(&str, &str)]) -> Message {
+    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: test.example\r\nconnection: close\r\n");
+    for (name, value) in fields {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
     let mut client = Client::connect(address).await;
-    client.write(format!("GET {target} HTTP/1.1\r\nhost: test.example\r\nconnection: close\r\n\r\n")).await;
-    client.response().await
+    client.write(head + "\r\n").await;
+    if method == "HEAD" { client.head_response().await } else { client.response().await }
 }

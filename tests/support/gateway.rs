@@ -140,6 +140,20 @@ impl Gateway {
         Metrics::parse(response.text())
     }
 
+    /// Waits until nothing is held any more: no request, no permit, no place in a queue, no fill, no tunnel.
+    pub async fn at_rest(&self) {
+        for gauge in [
+            "forebay_requests_in_flight",
+            "forebay_admission_in_flight",
+            "forebay_admission_queued",
+            "forebay_cache_fills",
+            "forebay_cache_fill_bytes",
+            "forebay_tunnels_open",
+        ] {
+            self.wait_for(gauge, &[], |now| now == 0.0).await;
+        }
+    }
+
     /// Waits until the sum of a metric over all series with these labels is what is wanted, and returns it.
     pub async fn wait_for(&self, name: &str, labels: &[(&str, &str)], wanted: impl Fn(f64) -> bool) -> f64 {
         let last = Mutex::new(f64::NAN);

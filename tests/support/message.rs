@@ -103,6 +103,19 @@ impl Reader {
         Some(message)
     }
 
+    /// Some of the bytes that come next; none at the stream's end.
+    pub async fn some(&mut self, from: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+        if self.buffer.is_empty() {
+            self.fill(from).await;
+        }
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// Whether all that was read has been taken.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     /// Whatever comes until the stream ends.
     pub async fn rest(&mut self, from: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
         while self.fill(from).await {}

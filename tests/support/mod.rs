@@ -2,14 +2,15 @@
 
 pub mod client;
 pub mod gateway;
+pub mod h2;
 pub mod message;
 pub mod origin;
 
 use std::time::Duration;
 
-pub use client::{Client, get};
+pub use client::{Client, ask, get};
 pub use gateway::Gateway;
-pub use origin::{Gate, Origin, Reply};
+pub use origin::{Gate, Origin, Reply, serve};
 
 /// How long a test waits for what must happen: a bound against hanging, never a measure.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -89,6 +89,21 @@ impl Drop for Origin {
     }
 }
 
+/// Listens on a free port and serves each connection as the test does it, for as long as the test runs.
+pub async fn serve<F: Future<Output = ()> + Send + 'static>(
+    connection: impl Fn(TcpStream) -> F + Send + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            stream.set_nodelay(true).unwrap();
+            tokio::spawn(connection(stream));
+        }
+    });
+    address
+}
+
 async fn converse(
     mut stream: TcpStream,
     connection: usize,
@@ -127,7 +142,8 @@ impl Gate {
         self.0.send_replace(true);
     }
 
-    async fn pass(&self) {
+    /// Waits until it is open.
+    pub async fn pass(&self) {
         let _ = self.0.subscribe().wait_for(|open| *open).await;
     }
 }
