@@ -229,6 +229,11 @@ impl Table {
 }
 
 impl Origin {
+    /// Whether its endpoints are what the plan says, and its TLS files what they were.
+    fn still_means(&self, plan: &OriginPlan) -> bool {
+        self.plan.endpoints == plan.endpoints && self.upstream.files_are_unchanged(&plan.endpoints)
+    }
+
     fn build(
         name: &str,
         origin: &OriginPlan,
@@ -237,7 +242,7 @@ impl Origin {
         metrics: &Metrics,
     ) -> Result<Arc<Self>, TableError> {
         let old = before.and_then(|table| table.origins.get(name));
-        let upstream = match old.filter(|old| old.plan.endpoints == origin.endpoints) {
+        let upstream = match old.filter(|old| old.still_means(origin)) {
             Some(old) => old.upstream.clone(),
             None => Upstream::build(name, &origin.endpoints, metrics)?,
         };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Failure, inspect};
+use super::{Failure, inspect_with_files};
 
 /// What `check` takes.
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
 ///
 /// If the file cannot be used.
 pub fn check(path: &Path) -> Result<(), Failure> {
-    let (loaded, _) = inspect(path)?;
+    let (loaded, _) = inspect_with_files(path)?;
     let problems = loaded.problems();
     if loaded.report.has_errors() {
         return Err(Failure::Config(problems));

@@ -98,6 +98,21 @@ pub fn inspect(path: &FilePath) -> Result<(Loaded, Option<Plan>), Failure> {
     Ok((loaded, plan))
 }
 
+/// The same, and the certificates and keys that the config names are read too.
+///
+/// # Errors
+///
+/// Where the file cannot be read. Problems in it are in the report.
+pub fn inspect_with_files(path: &FilePath) -> Result<(Loaded, Option<Plan>), Failure> {
+    let (mut loaded, plan) = inspect(path)?;
+    if let Some(plan) = plan.as_ref().filter(|_| !loaded.report.has_errors()) {
+        let mut files = Report::new();
+        planning::check_files(&loaded.config, plan, &mut files);
+        loaded.add(&files);
+    }
+    Ok((loaded, plan))
+}
+
 /// Problems without a file, each on a line of its own.
 pub fn plain(report: &Report) -> String {
     let mut out = String::new();

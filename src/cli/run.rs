@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args};
 use tracing::{error, info, warn};
 
 use super::quick::{self, QuickArgs};
-use super::{Failure, check, inspect, plain, planning};
+use super::{Failure, check, inspect_with_files, plain, planning};
 use crate::plan::Plan;
 use crate::server::Server;
 use crate::server::reload::Changes;
@@ -53,7 +53,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 
 /// Reads a config file into a plan; warnings go to stderr.
 fn read(file: &Path) -> Result<Plan, Failure> {
-    let (loaded, plan) = inspect(file)?;
+    let (loaded, plan) = inspect_with_files(file)?;
     let problems = loaded.problems();
     match plan {
         Some(plan) if !loaded.report.has_errors() => {
@@ -79,7 +79,11 @@ pub fn runtime(workers: Option<usize>) -> io::Result<tokio::runtime::Runtime> {
 
 fn start(plan: Plan, file: Option<&Path>) -> Result<(), Failure> {
     telemetry::init(None);
-    runtime(plan.server.workers)?.block_on(serve(plan, file))
+    let runtime = runtime(plan.server.workers)?;
+    let result = runtime.block_on(serve(plan, file));
+    // A thread that waits for a name server must not hold up the end.
+    runtime.shutdown_background();
+    result
 }
 
 async fn serve(plan: Plan, file: Option<&Path>) -> Result<(), Failure> {
@@ -107,9 +111,12 @@ async fn serve(plan: Plan, file: Option<&Path>) -> Result<(), Failure> {
         match wish {
             Wish::Stop => break,
             Wish::ReopenLogs => server.reopen_logs(),
-            Wish::Reload => match file {
-                Some(file) => reload(&mut server, file).await,
-                None => warn!("there is no config file to reload"),
+            Wish::Reload => match (file, &mut changes) {
+                (Some(file), Some(changes)) => {
+                    changes.note();
+                    reload(&mut server, file).await;
+                }
+                _ => warn!("there is no config file to reload"),
             },
         }
     }

@@ -55,6 +55,14 @@ pub fn server_config(plan: &ListenerPlan) -> Result<Option<Arc<ServerConfig>>, C
     Ok(Some(Arc::new(config)))
 }
 
+/// Reads a certificate and its key, to see whether they can be used.
+///
+/// # Errors
+/// When a file cannot be read, is no PEM, or key and certificate do not belong together.
+pub fn check(plan: &CertificatePlan) -> Result<(), CertificateError> {
+    certified_key(plan, &rustls::crypto::aws_lc_rs::default_provider()).map(drop)
+}
+
 /// Certificates by the names they are for.
 #[derive(Debug)]
 struct ByName {

@@ -61,7 +61,6 @@ use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock;
-use crate::http::Scheme;
 use crate::metrics::Metrics;
 
 use endpoint::Endpoint;
@@ -84,6 +83,8 @@ pub struct Upstream {
     fleet: Arc<Fleet>,
     forwarding: Forwarding,
     read_timeout: Duration,
+    /// What the TLS files held when they were read.
+    files: tls::Fingerprint,
     _sweeper: AbortOnDropHandle<()>,
 }
 
@@ -110,8 +111,9 @@ impl Upstream {
     /// Which TLS file is unusable, and why.
     pub fn build(name: &str, plan: &UpstreamPlan, metrics: &Metrics) -> Result<Arc<Self>, BuildError> {
         let meters = Arc::new(Meters::new(name, metrics));
-        let secure = plan.endpoints.iter().any(|endpoint| endpoint.scheme == Scheme::Https);
-        let tls = if secure { Some(Tls::build(&plan.tls, plan.protocol)?) } else { None };
+        // Taken before the files are read: one that changes in between is read again at the next reload.
+        let files = tls::Fingerprint::of(plan);
+        let tls = if plan.is_secure() { Some(Tls::build(&plan.tls, plan.protocol)?) } else { None };
         let endpoints: Vec<Arc<Endpoint>> = plan
             .endpoints
             .iter()
@@ -123,10 +125,29 @@ impl Upstream {
             fleet: Arc::new(Fleet::new(plan, endpoints, meters)),
             forwarding: Forwarding { host: plan.host.clone(), forwarded: plan.forwarded },
             read_timeout: plan.read_timeout,
+            files,
             _sweeper: AbortOnDropHandle::new(sweeper),
         });
         meters::observe(&upstream, metrics);
         Ok(upstream)
+    }
+
+    /// Reads the TLS files that a plan names, to see whether they can be used.
+    ///
+    /// # Errors
+    ///
+    /// Which one cannot, and why.
+    pub fn check_files(plan: &UpstreamPlan) -> Result<(), BuildError> {
+        if !plan.is_secure() {
+            return Ok(());
+        }
+        let tls = Tls::build(&plan.tls, plan.protocol)?;
+        plan.endpoints.iter().try_for_each(|endpoint| tls.server_name(endpoint).map(drop))
+    }
+
+    /// Whether the TLS files hold what they did when this upstream was built.
+    pub fn files_are_unchanged(&self, plan: &UpstreamPlan) -> bool {
+        self.files == tls::Fingerprint::of(plan)
     }
 
     /// Its name in the config.

@@ -76,6 +76,13 @@ impl fmt::Display for Host {
     }
 }
 
+impl UpstreamPlan {
+    /// Whether an endpoint speaks TLS.
+    pub fn is_secure(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.scheme == Scheme::Https)
+    }
+}
+
 impl EndpointPlan {
     /// Host and port, always with the port: the endpoint's name in logs, metrics and errors.
     pub fn label(&self) -> String {

@@ -1,5 +1,6 @@
 //! TLS towards `https` endpoints: whom we trust, who we are, and which protocols we offer (ALPN, RFC 7301).
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::TlsConnector;
 
 use super::config::Protocol;
-use super::plan::{EndpointPlan, TlsPlan};
+use super::plan::{EndpointPlan, TlsPlan, UpstreamPlan};
 
 /// Why an upstream could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +98,24 @@ impl Tls {
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tls").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+/// What TLS files hold, as a hash: enough to see that they have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint(u64);
+
+impl Fingerprint {
+    /// Reads the files that a plan names; one that cannot be read is as good as empty.
+    pub(super) fn of(plan: &UpstreamPlan) -> Self {
+        let mut hasher = DefaultHasher::new();
+        if plan.is_secure() {
+            let identity = plan.tls.identity.iter().flat_map(|(cert, key)| [cert, key]);
+            for file in plan.tls.ca.iter().chain(identity) {
+                std::fs::read(file).unwrap_or_default().hash(&mut hasher);
+            }
+        }
+        Self(hasher.finish())
     }
 }
 
