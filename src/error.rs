@@ -45,6 +45,8 @@ pub enum ClientError {
     TargetTooLong,
     /// Too many fields, or too large: 431.
     HeadTooLarge,
+    /// The head took longer than `server.header_timeout`: 408 (RFC 9110 §15.5.9).
+    HeadTimeout,
     /// `CONNECT`, or a method whose name is absurdly long: 501, and the connection ends (RFC 9931 §8).
     MethodNotImplemented,
     /// `TRACE`, which would tell an attacker what the gateway adds: 405 (RFC 9110 §9.3.8, §17.9).
@@ -68,6 +70,7 @@ impl ClientError {
             Self::BadRequest(word) => word,
             Self::TargetTooLong => "target_too_long",
             Self::HeadTooLarge => "request_head_too_large",
+            Self::HeadTimeout => "request_head_timeout",
             Self::MethodNotImplemented => "method_not_implemented",
             Self::MethodRefused => "method_refused",
             Self::BadBody => "bad_request_body",

@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use crate::error::{Error, Refusal};
-use crate::http::{Request, RequestId, Response};
+use crate::error::Refusal;
+use crate::http::{Refused, Request, Response};
 use crate::layers::access_log::{AccessLog, LogWriter};
 use crate::layers::admission::{Admission, Gate};
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::cache::{Cache, Store};
 use crate::layers::deadline::Deadline;
-use crate::layers::fixed::Fixed;
+use crate::layers::fixed::{Fixed, ServerWide};
 use crate::layers::rate_limit::config::Scope;
 use crate::layers::rate_limit::{Limiter, RateLimit};
 use crate::layers::respond::{self, Respond};
@@ -141,6 +141,13 @@ impl Gateway {
         self.table.load_full()
     }
 
+    /// Answers a request about the server as a whole (`OPTIONS *`).
+    pub async fn server_wide(&self, request: Request) -> Response {
+        let id = request.id.clone();
+        let stack = self.table.load().unrouted.around(ServerWide);
+        stack.send(request).await.unwrap_or_else(|error| respond::response(&error, &id))
+    }
+
     /// Answers a request.
     pub async fn call(&self, mut request: Request) -> Response {
         let id = request.id.clone();
@@ -179,14 +186,16 @@ impl Gateway {
         }
     }
 
-    /// The response to a request that was refused at the border.
-    pub fn refused(&self, error: &Error, id: &RequestId) -> Response {
-        let reason = [("reason", error.as_str())];
+    /// The response to a request that was refused at the border; it is counted and logged like any other.
+    pub fn refused(&self, refused: &Refused) -> Response {
+        let reason = [("reason", refused.error.as_str())];
         self.shared
             .metrics
             .counter("forebay_refused_requests_total", "Requests whose head broke a rule.", &reason)
             .increment();
-        respond::response(error, id)
+        let response = respond::response(&refused.error, &refused.id);
+        self.table.load().unrouted.refused(refused, &response);
+        response
     }
 }
 

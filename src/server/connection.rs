@@ -8,27 +8,30 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Version};
-use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::io::AsyncReadExt;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::clock;
-use crate::error::{Error, InternalError};
+use crate::error::{ClientError, Error, InternalError};
 use crate::gateway::Gateway;
-use crate::http::{Body, Peer, RequestId, Response};
+use crate::http::{Peer, RequestId};
 use crate::layers::respond;
+use crate::metrics::GaugeHold;
 use crate::net::Io;
 
 use super::ingress::{self, Border};
 use super::io::WatchedIo;
+use super::outgoing::Outgoing;
+use super::streams::Streams;
 use super::tunnel::Tunnels;
-use super::watch::{Order, Timeouts, Watch, Watched};
+use super::watch::{ListenerId, Order, Timeouts, Watch, Watched};
 
 /// What all connections of a listener share.
 #[derive(Debug)]
@@ -47,6 +50,38 @@ pub struct Context {
     pub timeouts: Timeouts,
     /// Upgraded connections.
     pub tunnels: Tunnels,
+    /// Which listener it is.
+    pub listener: ListenerId,
+}
+
+impl Context {
+    /// Takes a new connection into the watch.
+    pub fn enlist(&self) -> Arc<Watched> {
+        self.watch.enlist(self.timeouts, self.listener)
+    }
+}
+
+/// A place under `server.max_connections` and in the gauge; freed when the connection is closed, which for an
+/// upgraded one is the tunnel's end.
+#[derive(Debug)]
+pub struct Slot {
+    /// The place.
+    pub permit: OwnedSemaphorePermit,
+    /// The gauge.
+    pub open: GaugeHold,
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// Its place.
+    pub slot: Slot,
+    /// What is known of it.
+    pub watched: Arc<Watched>,
+    /// What it shares with the listener's other connections.
+    pub context: Arc<Context>,
 }
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
@@ -74,18 +109,16 @@ pub enum Spoken {
 }
 
 /// Serves a clear-text connection, finding out which protocol it speaks.
-pub async fn serve_clear(mut io: Io, peer: Peer, context: Arc<Context>) {
-    let watched = context.watch.enlist(context.timeouts);
-    let begun = unless_ended(&watched, find_protocol(&mut io, &context)).await;
+pub async fn serve_clear(mut io: Io, accepted: Accepted) {
+    let begun = unless_ended(&accepted.watched, find_protocol(&mut io, &accepted.context)).await;
     if let Some(Some((spoken, ahead))) = begun {
-        serve(WatchedIo::new(io, ahead, watched.clone()), spoken, peer, watched, context).await;
+        serve(WatchedIo::new(io, ahead, accepted.watched.clone()), spoken, accepted).await;
     }
 }
 
 /// Serves a connection whose protocol is known.
-pub async fn serve_known(io: Io, spoken: Spoken, peer: Peer, context: Arc<Context>) {
-    let watched = context.watch.enlist(context.timeouts);
-    serve(WatchedIo::new(io, Bytes::new(), watched.clone()), spoken, peer, watched, context).await;
+pub async fn serve_known(io: Io, spoken: Spoken, accepted: Accepted) {
+    serve(WatchedIo::new(io, Bytes::new(), accepted.watched.clone()), spoken, accepted).await;
 }
 
 /// Reads until the bytes are an HTTP/2 preface or cannot become one. `None` when the client leaves before.
@@ -106,8 +139,8 @@ async fn find_protocol(io: &mut Io, context: &Context) -> Option<(Spoken, Bytes)
     }
 }
 
-/// Awaits something unless the watchman ends the connection first.
-async fn unless_ended<T>(watched: &Watched, future: impl Future<Output = T>) -> Option<T> {
+/// Awaits something that comes before the first request, unless the watchman ends the connection first.
+pub async fn unless_ended<T>(watched: &Watched, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(|cx| {
         watched.register(cx.waker());
@@ -120,21 +153,26 @@ async fn unless_ended<T>(watched: &Watched, future: impl Future<Output = T>) -> 
     .await
 }
 
-async fn serve(io: WatchedIo, spoken: Spoken, peer: Peer, watched: Arc<Watched>, context: Arc<Context>) {
-    let connection = Arc::new(Connection { peer: Arc::new(peer), context, watched });
+async fn serve(io: WatchedIo, spoken: Spoken, accepted: Accepted) {
+    let Accepted { peer, slot, watched, context } = accepted;
+    let (peer, slot) = (Arc::new(peer), Arc::new(slot));
+    let connection = Arc::new(Connection { peer, slot, context, watched, spoken });
     let requests = {
         let connection = connection.clone();
         service_fn(move |request| Caught { answer: answer(request, InFlight::begin(&connection)) })
     };
     let io = TokioIo::new(io);
+    let watched = &connection.watched;
     match spoken {
         Spoken::Http1 => {
             let served = http1_builder(&connection.context).serve_connection(io, requests).with_upgrades();
-            drive(pin!(served), &connection.watched, |served| served.graceful_shutdown()).await;
+            let broken = drive(pin!(served), watched, |served| served.graceful_shutdown()).await;
+            connection.tell_of(broken);
         }
         Spoken::Http2 => {
+            watched.speaks_http2();
             let served = http2_builder(&connection.context).serve_connection(io, requests);
-            drive(pin!(served), &connection.watched, |served| served.graceful_shutdown()).await;
+            drive(pin!(served), watched, |served| served.graceful_shutdown()).await;
         }
     }
 }
@@ -142,12 +180,34 @@ async fn serve(io: WatchedIo, spoken: Spoken, peer: Peer, watched: Arc<Watched>,
 /// What the requests of one connection share.
 struct Connection {
     peer: Arc<Peer>,
+    slot: Arc<Slot>,
     context: Arc<Context>,
     watched: Arc<Watched>,
+    spoken: Spoken,
 }
 
-/// Polls a connection to its end, obeying the watchman.
-async fn drive<C, E>(mut connection: Pin<&mut C>, watched: &Watched, mut drain: impl FnMut(Pin<&mut C>))
+impl Connection {
+    /// Counts and logs a request of whose head too little came to be one, and that was answered without us.
+    fn tell_of(&self, broken: Option<hyper::Error>) {
+        let error = match broken {
+            _ if self.watched.was_told_of_timeout() => ClientError::HeadTimeout,
+            Some(error) if error.is_parse_too_large() => ClientError::HeadTooLarge,
+            // hyper does not answer an HTTP/2 client where only HTTP/1 is spoken.
+            Some(error) if error.is_parse() && !error.is_parse_version_h2() => {
+                ClientError::BadRequest("malformed_head")
+            }
+            Some(_) | None => return,
+        };
+        self.context.gateway.refused(&ingress::refuse(error.into(), None, &self.peer, clock::now()));
+    }
+}
+
+/// Polls a connection to its end, obeying the watchman. Returns what broke it, if anything did.
+async fn drive<C, E>(
+    mut connection: Pin<&mut C>,
+    watched: &Watched,
+    mut drain: impl FnMut(Pin<&mut C>),
+) -> Option<E>
 where
     C: Future<Output = Result<(), E>>,
 {
@@ -167,23 +227,22 @@ where
             }
             // The IO answers and ends by itself.
             Order::HeadTimeout => {}
-            Order::End => return Poll::Ready(()),
+            Order::End => return Poll::Ready(None),
         }
-        connection.as_mut().poll(cx).map(drop)
+        connection.as_mut().poll(cx).map(Result::err)
     })
-    .await;
+    .await
 }
 
 fn http1_builder(context: &Context) -> http1::Builder {
     let server = &context.border.server;
     let mut builder = http1::Builder::new();
+    // Not `pipeline_flush`: with it hyper's write buffer has no bound, and what it wants to say about a head
+    // it cannot read stays in there.
     builder
         .header_read_timeout(None)
         .max_buf_size(server.max_header_bytes.max(8192))
-        .max_header_size(server.max_header_bytes)
-        // With it, bodies are buffered without bound, and an answer waits while anything that was read after
-        // its request is not consumed: the rest of a head that cannot be parsed, half a next request.
-        .pipeline_flush(false);
+        .max_header_size(server.max_header_bytes);
     if server.max_headers > 100 {
         // hyper keeps up to 100 on its stack; the border checks smaller limits.
         builder.max_headers(server.max_headers);
@@ -191,8 +250,9 @@ fn http1_builder(context: &Context) -> http1::Builder {
     builder
 }
 
-fn http2_builder(context: &Context) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2_builder(context: &Context) -> http2::Builder<Streams> {
+    let streams = Streams { write_timeout: context.border.server.write_timeout };
+    let mut builder = http2::Builder::new(streams);
     builder
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(context.border.server.max_header_bytes).unwrap_or(u32::MAX))
@@ -203,9 +263,14 @@ fn http2_builder(context: &Context) -> http2::Builder<TokioExecutor> {
 }
 
 /// The mark that a request is in flight, until its response's body has ended.
-struct InFlight(Arc<Connection>);
+pub(super) struct InFlight(Arc<Connection>);
 
 impl InFlight {
+    /// The response could not be finished.
+    pub(super) fn cut(&self) {
+        self.0.watched.cut();
+    }
+
     fn begin(connection: &Arc<Connection>) -> Self {
         connection.watched.request_begins();
         Self(connection.clone())
@@ -222,75 +287,26 @@ impl Drop for InFlight {
 async fn answer(request: http::Request<Incoming>, in_flight: InFlight) -> http::Response<Outgoing> {
     let connection = &*in_flight.0;
     let context = &*connection.context;
-    let version = request.version();
     let (response, close) = match ingress::admit(request, &context.border, &connection.peer, clock::now()) {
-        Ok(request) if request.target.path_and_query.as_str() == "*" => (server_wide_options(), false),
+        Ok(request) if request.target.path_and_query.as_str() == "*" => {
+            (context.gateway.server_wide(request).await, false)
+        }
         Ok(request) => {
             let downstream = request.upgrade.clone();
             let mut response = context.gateway.call(request).await;
             if let (Some(upstream), Some(downstream)) = (response.upgrade.take(), downstream) {
                 connection.watched.hand_over();
-                context.tunnels.open(*downstream, *upstream, context.border.server.tunnel_timeout);
+                let idle_timeout = context.border.server.tunnel_timeout;
+                context.tunnels.open(*downstream, *upstream, idle_timeout, connection.slot.clone());
                 // Fields of the connection, and this is another one (RFC 9110 §7.8).
                 response.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
                 response.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             }
             (response, false)
         }
-        Err(refused) => {
-            let response = context.gateway.refused(&refused.error, &refused.id);
-            (response, version < Version::HTTP_2)
-        }
+        Err(refused) => (context.gateway.refused(&refused), connection.spoken == Spoken::Http1),
     };
-    outgoing(response, Some(in_flight), close)
-}
-
-/// The answer to `OPTIONS *`, which asks about the server and not about a resource (RFC 9110 §9.3.7).
-fn server_wide_options() -> Response {
-    let mut response = Response::new(http::StatusCode::NO_CONTENT, Body::empty());
-    let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-    response.headers.insert(http::header::ALLOW, allowed);
-    response
-}
-
-fn outgoing(response: Response, in_flight: Option<InFlight>, close: bool) -> http::Response<Outgoing> {
-    let mut outgoing = http::Response::new(Outgoing { body: response.body, in_flight });
-    *outgoing.status_mut() = response.status;
-    *outgoing.headers_mut() = response.headers;
-    if close {
-        outgoing.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    outgoing
-}
-
-/// A response body on its way to hyper.
-struct Outgoing {
-    body: Body,
-    in_flight: Option<InFlight>,
-}
-
-impl http_body::Body for Outgoing {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let (Poll::Ready(Some(Err(_))), Some(in_flight)) = (&polled, &self.in_flight) {
-            in_flight.0.watched.cut();
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    Outgoing::of(response, connection.spoken, close, Some(in_flight))
 }
 
 pin_project! {
@@ -311,7 +327,7 @@ impl<F: Future<Output = http::Response<Outgoing>>> Future for Caught<F> {
             .unwrap_or_else(|_| {
                 let error = Error::Internal(InternalError::Panicked);
                 let response = respond::response(&error, &RequestId::Random(fastrand::u128(..)));
-                Poll::Ready(outgoing(response, None, true))
+                Poll::Ready(Outgoing::of(response, Spoken::Http1, true, None))
             })
             .map(Ok)
     }

@@ -18,7 +18,9 @@ use crate::clock::Now;
 use crate::error::{ClientError, Error};
 use crate::http::incoming::{Incoming, Side};
 use crate::http::normalize::{self, PathRules, TargetError};
-use crate::http::{Attempt, Params, Peer, Request, RequestBody, RequestId, Scheme, Target, Trail, fields};
+use crate::http::{
+    Attempt, Params, Peer, Refused, Request, RequestBody, RequestId, Scheme, Target, Trail, fields,
+};
 use crate::plan::ServerPlan;
 
 use super::client_address::{self, Trusted};
@@ -38,15 +40,6 @@ const METHOD_MAX: usize = 32;
 /// The longest `X-Request-Id` that is taken over.
 const REQUEST_ID_MAX: usize = 128;
 
-/// A refused request: what is wrong, and the id to tell the client.
-#[derive(Debug)]
-pub struct Refused {
-    /// What is wrong.
-    pub error: Error,
-    /// Its id.
-    pub id: RequestId,
-}
-
 /// Takes a request in.
 ///
 /// # Errors
@@ -57,57 +50,81 @@ pub fn admit(
     border: &Border,
     peer: &Arc<Peer>,
     now: Now,
-) -> Result<Request, Refused> {
-    let id = RequestId::Random(fastrand::u128(..));
+) -> Result<Request, Box<Refused>> {
     let upgrade = wants_websocket(&request).then(|| Box::new(hyper::upgrade::on(&mut request)));
-    let (parts, body) = request.into_parts();
-    match check(parts, body, border, peer, now, &id) {
-        Ok(request) => Ok(Request { upgrade, ..request }),
-        Err(error) => Err(Refused { error: Error::Client(error), id }),
-    }
-}
-
-fn check(
-    mut parts: Parts,
-    body: HyperIncoming,
-    border: &Border,
-    peer: &Arc<Peer>,
-    now: Now,
-    id: &RequestId,
-) -> Result<Request, ClientError> {
-    check_method(&parts.method)?;
-    let screened = Screened::of(&parts.headers, &border.server)?;
-    let target = target(&mut parts, peer.scheme, &border.server.paths)?;
-    let mut client = peer.address.ip();
-    let mut id = id.clone();
-    if screened.special {
-        let headers = &mut parts.headers;
-        expectation(headers, parts.version)?;
-        fields::strip_hop_by_hop(headers);
-        if peer.trusted {
-            client = client_address::behind(headers, client, &border.trusted);
-            id = given_id(headers).unwrap_or(id);
-        } else {
-            strip_pretence(headers, &parts.method);
-        }
-        strip_twins(headers);
-    }
+    let (mut parts, body) = request.into_parts();
+    let checked = check(&mut parts, &body, border, peer);
+    let Checked { target, client, id } = match checked {
+        Ok(checked) => checked,
+        Err(error) => return Err(refuse(error.into(), Some(parts), peer, now)),
+    };
     Ok(Request {
         method: parts.method,
         target,
         version: parts.version,
         headers: parts.headers,
-        body: take_body(body, &border.server)?,
+        body: take_body(body, &border.server),
         received: now,
         deadline: None,
         peer: peer.clone(),
         client: IpAddr::to_canonical(&client),
         id,
         params: Params::new(),
-        upgrade: None,
+        upgrade,
         trail: Trail::off(),
         attempt: Attempt::default(),
     })
+}
+
+/// What is known of a request that is not taken in, whose head may not even have been read.
+pub fn refuse(error: Error, head: Option<Parts>, peer: &Peer, now: Now) -> Box<Refused> {
+    Box::new(Refused {
+        error,
+        id: RequestId::Random(fastrand::u128(..)),
+        received: now,
+        client: peer.address.ip().to_canonical(),
+        scheme: peer.scheme,
+        head,
+    })
+}
+
+/// What the checks found.
+struct Checked {
+    target: Target,
+    client: IpAddr,
+    id: RequestId,
+}
+
+fn check(
+    parts: &mut Parts,
+    body: &HyperIncoming,
+    border: &Border,
+    peer: &Peer,
+) -> Result<Checked, ClientError> {
+    check_method(&parts.method)?;
+    let screened = Screened::of(&parts.headers, &border.server)?;
+    if screened.special {
+        expectation(&mut parts.headers, parts.version)?;
+    }
+    if body.size_hint().lower() > border.server.max_body {
+        return Err(ClientError::BodyTooLarge);
+    }
+    let target = target(parts, peer.scheme, &border.server.paths)?;
+    let mut client = peer.address.ip();
+    let mut id = None;
+    if screened.special {
+        let headers = &mut parts.headers;
+        fields::strip_hop_by_hop(headers);
+        if peer.trusted {
+            client = client_address::behind(headers, client, &border.trusted);
+            id = given_id(headers);
+        } else {
+            strip_pretence(headers, &parts.method);
+        }
+        strip_twins(headers);
+    }
+    let id = id.unwrap_or_else(|| RequestId::Random(fastrand::u128(..)));
+    Ok(Checked { target, client, id })
 }
 
 /// RFC 9110 §9.3.6, §9.3.8; RFC 9931 §8.
@@ -184,23 +201,34 @@ fn is_special(name: &HeaderName) -> bool {
     }
 }
 
-/// The one target of a request (RFC 9112 §3.2, RFC 9113 §8.3.1).
+/// The one target of a request (RFC 9112 §3.2, RFC 9113 §8.3.1). It is taken out of the head, but only if
+/// nothing is wrong with it: a refused request is logged as it came.
 fn target(parts: &mut Parts, scheme: Scheme, rules: &PathRules) -> Result<Target, ClientError> {
-    let uri = std::mem::take(&mut parts.uri).into_parts();
+    let authority = authority(parts, scheme)?;
+    let normalized = match parts.uri.path_and_query() {
+        Some(given) => path_of(given, &parts.method, rules)?,
+        None => Some(PathAndQuery::from_static("/")),
+    };
+    parts.headers.remove(header::HOST);
+    let given = std::mem::take(&mut parts.uri).into_parts().path_and_query;
+    let path_and_query = normalized.or(given).unwrap_or(PathAndQuery::from_static("/"));
+    Ok(Target { scheme, authority, path_and_query })
+}
+
+/// Host and port that are asked for, in canonical form.
+fn authority(parts: &Parts, scheme: Scheme) -> Result<HeaderValue, ClientError> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(ClientError::BadRequest("several_hosts"));
     }
-    let authority = match (&uri.authority, host) {
+    match (parts.uri.authority(), host) {
         (Some(authority), host) => {
-            // Without a scheme it is CONNECT's authority form (RFC 9112 §3.2.3), or a path without its slash.
-            if uri.scheme.is_none() {
-                return Err(ClientError::BadRequest("authority_form"));
-            }
-            // A URI's scheme says what the client wants, the connection what it gets: they must agree.
-            if uri.scheme.as_ref().is_some_and(|given| !matches!(given.as_str(), "http" | "https")) {
-                return Err(ClientError::BadRequest("unknown_scheme"));
+            match parts.uri.scheme_str() {
+                Some("http" | "https") => {}
+                Some(_) => return Err(ClientError::BadRequest("unknown_scheme")),
+                // CONNECT's authority form (RFC 9112 §3.2.3), or a path without its slash.
+                None => return Err(ClientError::BadRequest("authority_form")),
             }
             let value = HeaderValue::from_str(authority.as_str());
             let value = value.map_err(|_| ClientError::BadRequest("bad_authority"))?;
@@ -211,37 +239,29 @@ fn target(parts: &mut Parts, scheme: Scheme, rules: &PathRules) -> Result<Target
             {
                 return Err(ClientError::BadRequest("host_is_not_authority"));
             }
-            authority
+            Ok(authority)
         }
-        (None, Some(host)) => authority_of(host, scheme)?,
-        (None, None) if parts.version <= Version::HTTP_10 => HeaderValue::from_static(""),
-        (None, None) => return Err(ClientError::BadRequest("no_host")),
-    };
-    parts.headers.remove(header::HOST);
-    let path_and_query = match uri.path_and_query {
-        Some(given) => path_of(given, &parts.method, rules)?,
-        None => PathAndQuery::from_static("/"),
-    };
-    Ok(Target { scheme, authority, path_and_query })
+        (None, Some(host)) => authority_of(host, scheme),
+        (None, None) if parts.version <= Version::HTTP_10 => Ok(HeaderValue::from_static("")),
+        (None, None) => Err(ClientError::BadRequest("no_host")),
+    }
 }
 
 fn authority_of(value: &HeaderValue, scheme: Scheme) -> Result<HeaderValue, ClientError> {
     normalize::authority_value(value, scheme).map_err(bad_target)
 }
 
-fn path_of(given: PathAndQuery, method: &Method, rules: &PathRules) -> Result<PathAndQuery, ClientError> {
-    if given.as_str() == "*" {
+/// The normalised path; `None` where it is that already.
+fn path_of(
+    given: &PathAndQuery,
+    method: &Method,
+    rules: &PathRules,
+) -> Result<Option<PathAndQuery>, ClientError> {
+    match given.as_str() {
         // Only OPTIONS has an asterisk form (RFC 9112 §3.2.4).
-        return if *method == Method::OPTIONS {
-            Ok(given)
-        } else {
-            Err(ClientError::BadRequest("asterisk_form"))
-        };
-    }
-    match normalize::path_and_query(&given, *rules) {
-        Ok(Some(normalized)) => Ok(normalized),
-        Ok(None) => Ok(given),
-        Err(error) => Err(bad_target(error)),
+        "*" if *method == Method::OPTIONS => Ok(None),
+        "*" => Err(ClientError::BadRequest("asterisk_form")),
+        _ => normalize::path_and_query(given, *rules).map_err(bad_target),
     }
 }
 
@@ -336,13 +356,9 @@ fn wants_websocket(request: &http::Request<HyperIncoming>) -> bool {
         })
 }
 
-fn take_body(body: HyperIncoming, server: &ServerPlan) -> Result<RequestBody, ClientError> {
+fn take_body(body: HyperIncoming, server: &ServerPlan) -> RequestBody {
     if body.is_end_stream() {
-        return Ok(RequestBody::Empty);
+        return RequestBody::Empty;
     }
-    let max = server.max_body;
-    if body.size_hint().lower() > max {
-        return Err(ClientError::BodyTooLarge);
-    }
-    Ok(RequestBody::Incoming(Box::new(Incoming::new(body, Side::Client, server.body_timeout, max))))
+    RequestBody::Incoming(Box::new(Incoming::new(body, Side::Client, server.body_timeout, server.max_body)))
 }

@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 
 use crate::net::Io;
 
-use super::watch::{Order, Watched};
+use super::watch::{Order, Phase, Watched};
 
 /// What a client that is too slow with its head is told (RFC 9110 §15.5.9).
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -91,10 +91,16 @@ impl AsyncRead for WatchedIo {
         }
         match this.watched.order() {
             Order::None | Order::Drain => {}
+            // The head was complete after all, at that very moment: its request is answered before the end.
+            Order::HeadTimeout if this.watched.phase() == Phase::Busy => {}
             Order::HeadTimeout => {
-                // No response is under way while a head is read, so this cannot land inside one. One try is
-                // enough: the socket's buffer has room unless the client also refuses to read.
-                let _ = Pin::new(&mut this.io).poll_write(cx, TOO_SLOW);
+                if this.watched.phase() == Phase::Head && !this.watched.was_told_of_timeout() {
+                    // No response is under way while a head is read, so this cannot land inside one. One try
+                    // is enough: the socket's buffer has room unless the client also refuses to read.
+                    let _ = Pin::new(&mut this.io).poll_write(cx, TOO_SLOW);
+                    let _ = Pin::new(&mut this.io).poll_flush(cx);
+                    this.watched.told_of_timeout();
+                }
                 return Poll::Ready(Ok(()));
             }
             Order::End => return Poll::Ready(Ok(())),
@@ -132,7 +138,11 @@ impl AsyncWrite for WatchedIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        // TLS keeps what it has encrypted until the socket takes it.
+        let polled = Pin::new(&mut this.io).poll_flush(cx);
+        this.watched.flushed(polled.is_ready());
+        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

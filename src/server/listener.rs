@@ -17,7 +17,7 @@ use crate::http::{Peer, Scheme};
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::net::Io;
 
-use super::connection::{self, Context, Spoken};
+use super::connection::{self, Accepted, Context, Slot, Spoken};
 
 /// Connections the kernel may keep for us while we are busy.
 const BACKLOG: u32 = 4096;
@@ -88,32 +88,31 @@ impl Listener {
     ) {
         let mut pause = PAUSE.0;
         loop {
-            let accepted = async {
-                let slot = slots.clone().acquire_owned().await;
-                (slot, self.socket.accept().await)
+            // A place is taken after the accept, for an idle listener must not keep one from the others. So
+            // each may hold one connection that has yet to get its place; all further ones wait in the
+            // kernel.
+            let next = async {
+                let accepted = self.socket.accept().await;
+                let permit = if accepted.is_ok() { slots.clone().acquire_owned().await.ok() } else { None };
+                (accepted, permit)
             };
-            let (slot, accepted) = tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                accepted = accepted => accepted,
-            };
-            match accepted {
-                Ok((stream, address)) => {
+            match stop.run_until_cancelled(next).await {
+                None => return,
+                Some((Ok((stream, address)), permit)) => {
                     pause = PAUSE.0;
                     self.counts.accepted.increment();
-                    let (serving, counts) = (serving.load_full(), self.counts.clone());
-                    let open = self.counts.open.hold();
-                    connections.spawn(async move {
-                        serve(stream, address, serving, counts).await;
-                        drop((slot, open));
-                    });
+                    // The semaphore is never closed.
+                    let Some(permit) = permit else { return };
+                    let slot = Slot { permit, open: self.counts.open.hold() };
+                    connections.spawn(serve(stream, address, slot, serving.load_full(), self.counts.clone()));
                 }
-                Err(error) if is_of_one_connection(&error) => self.counts.failed.increment(),
-                Err(error) => {
+                Some((Err(error), _)) if is_of_one_connection(&error) => self.counts.failed.increment(),
+                Some((Err(error), _)) => {
                     self.counts.failed.increment();
                     warn!(%error, listener = %self.address, "accept failed, pausing");
-                    drop(slot);
-                    tokio::time::sleep(pause).await;
+                    if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                        return;
+                    }
                     pause = (pause * 2).min(PAUSE.1);
                 }
             }
@@ -129,32 +128,33 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn serve(stream: TcpStream, address: SocketAddr, serving: Arc<Serving>, counts: Counts) {
+async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, serving: Arc<Serving>, counts: Counts) {
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let context = serving.context.clone();
     let trusted = context.border.trusted.contains(address.ip());
-    let mut peer = Peer { address, local, scheme: Scheme::Http, trusted, server_name: None };
+    let peer = Peer { address, local, scheme: Scheme::Http, trusted, server_name: None };
+    let mut accepted = Accepted { peer, slot, watched: context.enlist(), context };
     let Some(tls) = serving.tls.clone() else {
-        return connection::serve_clear(Io::Tcp(stream), peer, context).await;
+        return connection::serve_clear(Io::Tcp(stream), accepted).await;
     };
     let handshake = TlsAcceptor::from(tls).accept(stream);
-    let stream = match tokio::time::timeout(context.border.server.header_timeout, handshake).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+    let stream = match connection::unless_ended(&accepted.watched, handshake).await {
+        Some(Ok(stream)) => stream,
+        Some(Err(error)) => {
             counts.tls_failed.increment();
             return debug!(%error, client = %address, "TLS handshake failed");
         }
-        Err(_) => return counts.tls_failed.increment(),
+        None => return counts.tls_failed.increment(),
     };
     let session = stream.get_ref().1;
-    peer.scheme = Scheme::Https;
-    peer.server_name = session.server_name().map(|name| name.to_ascii_lowercase().into());
+    accepted.peer.scheme = Scheme::Https;
+    accepted.peer.server_name = session.server_name().map(|name| name.to_ascii_lowercase().into());
     let spoken = match session.alpn_protocol() {
         Some(b"h2") => Spoken::Http2,
         Some(_) => Spoken::Http1,
-        None if context.http1 => Spoken::Http1,
+        None if accepted.context.http1 => Spoken::Http1,
         None => Spoken::Http2,
     };
-    connection::serve_known(Io::Tls(Box::new(stream)), spoken, peer, context).await;
+    connection::serve_known(Io::Tls(Box::new(stream)), spoken, accepted).await;
 }

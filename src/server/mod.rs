@@ -9,14 +9,17 @@ pub mod connection;
 pub mod ingress;
 pub mod io;
 pub mod listener;
+mod outgoing;
 pub mod reload;
 pub mod shutdown;
+pub mod streams;
 pub mod tls;
 pub mod tunnel;
 pub mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -41,7 +44,7 @@ use listener::{Listener, Serving};
 use shutdown::Drained;
 use tls::CertificateError;
 use tunnel::Tunnels;
-use watch::{Timeouts, Watch};
+use watch::{ListenerId, Timeouts, Watch};
 
 /// How long the access log may take to write its last lines.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
@@ -50,8 +53,10 @@ const LOG_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be bound.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address} (`{key}`): {error}")]
     Bind {
+        /// Where the config says so.
+        key: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the system says.
@@ -72,6 +77,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     plan: Plan,
+    /// The plan it was started with, which still holds for what a reload cannot change.
+    first: Plan,
     gateway: Arc<Gateway>,
     shared: Shared,
     listeners: Vec<Bound>,
@@ -81,6 +88,8 @@ pub struct Server {
     watch: Watch,
     tunnels: Tunnels,
     slots: Arc<Semaphore>,
+    /// How many listeners there have been.
+    listener_count: AtomicU64,
     connections: TaskTracker,
     stop: CancellationToken,
 }
@@ -88,10 +97,19 @@ pub struct Server {
 /// A listener that accepts.
 #[derive(Debug)]
 struct Bound {
+    id: ListenerId,
     plan: ListenerPlan,
     address: SocketAddr,
     serving: Arc<ArcSwap<Serving>>,
     stop: CancellationToken,
+}
+
+/// What becomes of a listener at a reload.
+enum Fate {
+    /// It stays, in this place among the old ones, and serves new connections like this.
+    Kept(usize, Serving),
+    /// It is new.
+    Fresh(Box<(Listener, Bound)>),
 }
 
 impl Server {
@@ -121,14 +139,18 @@ impl Server {
             connections: TaskTracker::new(),
             stop: stop.clone(),
             plan: plan.clone(),
+            first: plan.clone(),
+            listener_count: AtomicU64::new(0),
         };
-        let fresh = server.bind(&plan)?;
+        let bind = |listener| server.bind(&plan, listener);
+        let fresh: Vec<_> = plan.listeners.iter().map(bind).collect::<Result<_, _>>()?;
         server.admin = server.serve_admin(&plan)?;
         tokio::spawn(stop.run_until_cancelled_owned(watch.run()));
+        // The sockets listen already: whoever reads that they do may ask whether we are ready.
+        server.lifecycle.ready();
         server.listeners =
             fresh.into_iter().map(|(listener, bound)| server.accept(listener, bound)).collect();
         server.addresses = server.listeners.iter().map(|bound| bound.address).collect();
-        server.lifecycle.ready();
         Ok(server)
     }
 
@@ -171,47 +193,49 @@ impl Server {
     }
 
     fn try_reload(&mut self, plan: Plan) -> Result<(), StartError> {
-        let mut kept = std::mem::take(&mut self.listeners);
-        let (mut swaps, mut fresh) = (Vec::new(), Vec::new());
-        let mut build = || -> Result<(), StartError> {
-            let mut left: Vec<usize> = (0..kept.len()).collect();
-            for listener in &plan.listeners {
-                let serving = self.serving(&plan, listener)?;
-                let same =
-                    |index: &usize| kept.get(*index).is_some_and(|old| old.plan.address == listener.address);
-                match left.iter().position(same) {
-                    Some(at) => swaps.push((left.remove(at), listener.clone(), serving)),
-                    None => fresh.push(self.bind_one(listener, serving)?),
+        // Nothing is changed before all that can fail has been done.
+        let fates = self.fates(&plan)?;
+        self.gateway.swap(&plan)?;
+        warn_of_restarts(&self.first, &plan);
+        let mut before: Vec<Option<Bound>> =
+            std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
+        for (listener, fate) in plan.listeners.iter().zip(fates) {
+            let bound = match fate {
+                Fate::Kept(index, serving) => {
+                    let Some(bound) = before.get_mut(index).and_then(Option::take) else { continue };
+                    bound.serving.store(Arc::new(serving));
+                    Bound { plan: listener.clone(), ..bound }
                 }
-            }
-            Ok(self.gateway.swap(&plan)?)
-        };
-        if let Err(error) = build() {
-            self.listeners = kept;
-            return Err(error);
+                Fate::Fresh(fresh) => self.accept(fresh.0, fresh.1),
+            };
+            self.listeners.push(bound);
         }
-        warn_of_restarts(&self.plan, &plan);
-        let mut listeners = Vec::new();
-        for (index, listener, serving) in swaps {
-            if let Some(bound) = kept.get_mut(index) {
-                bound.serving.store(Arc::new(serving));
-                bound.plan = listener;
-            }
+        for removed in before.into_iter().flatten() {
+            info!(address = %removed.address, "no longer listening");
+            removed.stop.cancel();
+            self.watch.drain_listener(removed.id);
         }
-        for bound in kept {
-            if plan.listeners.contains(&bound.plan) {
-                listeners.push(bound);
-            } else {
-                bound.stop.cancel();
-            }
-        }
-        for (listener, bound) in fresh {
-            listeners.push(self.accept(listener, bound));
-        }
-        self.addresses = listeners.iter().map(|bound| bound.address).collect();
-        self.listeners = listeners;
+        self.addresses = self.listeners.iter().map(|bound| bound.address).collect();
         self.plan = plan;
         Ok(())
+    }
+
+    /// What is to become of each listener of a plan: one that has its address is kept, connections and all.
+    fn fates(&self, plan: &Plan) -> Result<Vec<Fate>, StartError> {
+        let mut left: Vec<usize> = (0..self.listeners.len()).collect();
+        let fate = |listener: &ListenerPlan| {
+            let same = |index: &usize| {
+                self.listeners.get(*index).is_some_and(|old| old.plan.address == listener.address)
+            };
+            Ok(match left.iter().position(same).map(|at| left.remove(at)) {
+                Some(index) => {
+                    let id = self.listeners.get(index).map(|old| old.id).unwrap_or_default();
+                    Fate::Kept(index, self.serving(plan, listener, id)?)
+                }
+                None => Fate::Fresh(Box::new(self.bind(plan, listener)?)),
+            })
+        };
+        plan.listeners.iter().map(fate).collect()
     }
 
     /// Stops: says so, lets what is in flight finish within `server.drain_timeout`, or until `impatient`
@@ -233,20 +257,23 @@ impl Server {
         drained
     }
 
-    fn bind(&self, plan: &Plan) -> Result<Vec<(Listener, Bound)>, StartError> {
-        plan.listeners.iter().map(|listener| self.bind_one(listener, self.serving(plan, listener)?)).collect()
-    }
-
-    fn bind_one(&self, plan: &ListenerPlan, serving: Serving) -> Result<(Listener, Bound), StartError> {
-        let listener = Listener::bind(plan.address, &self.shared.metrics)
-            .map_err(|error| StartError::Bind { address: plan.address, error })?;
+    fn bind(&self, plan: &Plan, listener: &ListenerPlan) -> Result<(Listener, Bound), StartError> {
+        let id = ListenerId(self.listener_count.fetch_add(1, Ordering::Relaxed));
+        let serving = self.serving(plan, listener, id)?;
+        let address = listener.address;
+        let socket = Listener::bind(address, &self.shared.metrics).map_err(|error| StartError::Bind {
+            key: "listener.address",
+            address,
+            error,
+        })?;
         let bound = Bound {
-            plan: plan.clone(),
-            address: listener.address(),
+            id,
+            plan: listener.clone(),
+            address: socket.address(),
             serving: Arc::new(ArcSwap::from_pointee(serving)),
             stop: self.stop.child_token(),
         };
-        Ok((listener, bound))
+        Ok((socket, bound))
     }
 
     fn accept(&self, listener: Listener, bound: Bound) -> Bound {
@@ -261,7 +288,7 @@ impl Server {
         bound
     }
 
-    fn serving(&self, plan: &Plan, listener: &ListenerPlan) -> Result<Serving, StartError> {
+    fn serving(&self, plan: &Plan, listener: &ListenerPlan, id: ListenerId) -> Result<Serving, StartError> {
         let server = &plan.server;
         let context = Context {
             gateway: self.gateway.clone(),
@@ -271,6 +298,7 @@ impl Server {
             watch: self.watch.clone(),
             timeouts: Timeouts::new(server.header_timeout, server.idle_timeout, server.write_timeout),
             tunnels: self.tunnels.clone(),
+            listener: id,
         };
         Ok(Serving { context: Arc::new(context), tls: tls::server_config(listener)? })
     }
@@ -282,7 +310,7 @@ impl Server {
             move || snapshot(&gateway)
         });
         let bound = admin::serve(address, state, self.stop.child_token())
-            .map_err(|error| StartError::Bind { address, error })?;
+            .map_err(|error| StartError::Bind { key: "admin.listen", address, error })?;
         info!(address = %bound, "admin");
         Ok(Some(bound))
     }

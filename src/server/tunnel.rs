@@ -33,15 +33,22 @@ impl Tunnels {
         Self { tasks: TaskTracker::new(), end: CancellationToken::new(), open }
     }
 
-    /// Joins two connections once both have switched protocols.
-    pub fn open(&self, downstream: OnUpgrade, upstream: OnUpgrade, idle_timeout: Duration) {
+    /// Joins two connections once both have switched protocols; `slot` is the downstream one's, and freed at
+    /// the end.
+    pub fn open(
+        &self,
+        downstream: OnUpgrade,
+        upstream: OnUpgrade,
+        idle_timeout: Duration,
+        slot: impl Send + 'static,
+    ) {
         let (end, open) = (self.end.clone(), self.open.hold());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = join(downstream, upstream, idle_timeout) => {}
                 () = end.cancelled() => {}
             }
-            drop(open);
+            drop((open, slot));
         });
     }
 
@@ -58,7 +65,7 @@ impl Tunnels {
 }
 
 async fn join(downstream: OnUpgrade, upstream: OnUpgrade, idle_timeout: Duration) {
-    let (Ok(downstream), Ok(upstream)) = tokio::join!(downstream, upstream) else { return };
+    let Ok((downstream, upstream)) = tokio::try_join!(downstream, upstream) else { return };
     let moved = Arc::new(AtomicU64::new(0));
     let mut downstream = Counted { io: TokioIo::new(downstream), moved: moved.clone() };
     let mut upstream = TokioIo::new(upstream);

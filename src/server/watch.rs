@@ -35,6 +35,10 @@ fn ticks(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX).saturating_add(1)
 }
 
+/// Tells the listeners of a process apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerId(pub u64);
+
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -50,7 +54,7 @@ pub enum Phase {
 }
 
 /// What the watchman wants of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Order {
     /// Go on.
@@ -68,14 +72,17 @@ pub enum Order {
 pub struct Watched {
     watch: Arc<Shared>,
     timeouts: Timeouts,
+    listener: ListenerId,
     phase: AtomicU8,
     in_flight: AtomicU32,
     since: AtomicU32,
     /// The tick at which a write first made no progress, plus one; 0 while writes go through.
     blocked: AtomicU32,
     order: AtomicU8,
+    http2: AtomicBool,
     cut: AtomicBool,
     handed_over: AtomicBool,
+    told: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -95,10 +102,18 @@ impl Watched {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Bytes were read: where no request is in flight they begin a head.
+    /// The connection speaks HTTP/2.
+    pub fn speaks_http2(&self) {
+        self.http2.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes were read: where no request is in flight they begin a head. On HTTP/2 they may just as well be a
+    /// `PING` or an answer to our settings, so there only the first ones count: the client is not silent.
     pub fn bytes_read(&self) {
-        if matches!(self.phase(), Phase::New | Phase::Idle) {
-            self.enter(Phase::Head);
+        match (self.phase(), self.http2.load(Ordering::Relaxed)) {
+            (Phase::New | Phase::Idle, false) => self.enter(Phase::Head),
+            (Phase::New, true) => self.enter(Phase::Idle),
+            (Phase::Head | Phase::Busy, _) | (Phase::Idle, true) => {}
         }
     }
 
@@ -118,8 +133,17 @@ impl Watched {
 
     /// A write made progress, or did not.
     pub fn wrote(&self, progress: bool) {
+        self.flushed(progress);
+        // A body that was in memory has ended for us long before the client has it.
+        if progress && self.phase() == Phase::Idle {
+            self.since.store(self.watch.tick(), Ordering::Relaxed);
+        }
+    }
+
+    /// All that was written has gone, or some of it has not.
+    pub fn flushed(&self, all: bool) {
         let blocked = self.blocked.load(Ordering::Relaxed);
-        if progress {
+        if all {
             if blocked != 0 {
                 self.blocked.store(0, Ordering::Relaxed);
             }
@@ -131,6 +155,16 @@ impl Watched {
     /// A response could not be finished: the connection must not end as if it had been.
     pub fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
+    }
+
+    /// The client was told that its head took too long.
+    pub fn told_of_timeout(&self) {
+        self.told.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client was told that its head took too long.
+    pub fn was_told_of_timeout(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
     }
 
     /// Whether a response could not be finished.
@@ -178,11 +212,20 @@ impl Watched {
         if blocked != 0 && tick.wrapping_sub(blocked - 1) > self.timeouts.write {
             return Some(Order::End);
         }
+        // On HTTP/2 one request may end while another begins, on two threads: the phase is then the wrong
+        // one.
+        if self.in_flight.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        let Timeouts { head, idle, .. } = self.timeouts;
         let passed = tick.wrapping_sub(self.since.load(Ordering::Relaxed));
         match self.phase() {
-            Phase::New if passed > self.timeouts.head => Some(Order::End),
-            Phase::Head if passed > self.timeouts.head => Some(Order::HeadTimeout),
-            Phase::Idle if passed > self.timeouts.idle => Some(Order::End),
+            Phase::New if passed > head => Some(Order::End),
+            Phase::Head if passed > head => Some(Order::HeadTimeout),
+            // Not a plain end: a request that is on its way meets a connection that says it closes. HTTP/2
+            // waits for the client to acknowledge that, but not for ever.
+            Phase::Idle if passed > idle.saturating_add(head) => Some(Order::End),
+            Phase::Idle if passed > idle => Some(Order::Drain),
             Phase::New | Phase::Head | Phase::Busy | Phase::Idle => None,
         }
     }
@@ -213,17 +256,20 @@ pub struct Watch(Arc<Shared>);
 
 impl Watch {
     /// Takes a new connection into the watch, for as long as the returned value is kept.
-    pub fn enlist(&self, timeouts: Timeouts) -> Arc<Watched> {
+    pub fn enlist(&self, timeouts: Timeouts, listener: ListenerId) -> Arc<Watched> {
         let watched = Arc::new(Watched {
             watch: self.0.clone(),
             timeouts,
+            listener,
             phase: AtomicU8::new(Phase::New as u8),
             in_flight: AtomicU32::new(0),
             since: AtomicU32::new(self.0.tick()),
             blocked: AtomicU32::new(0),
             order: AtomicU8::new(Order::None as u8),
+            http2: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             waker: Mutex::new(None),
         });
         let mut connections = self.0.connections.lock().unwrap_or_else(PoisonError::into_inner);
@@ -263,6 +309,13 @@ impl Watch {
         }
     }
 
+    /// Tells the connections of one listener to finish what is in flight.
+    pub fn drain_listener(&self, listener: ListenerId) {
+        for connection in self.0.live().iter().filter(|connection| connection.listener == listener) {
+            connection.give(Order::Drain);
+        }
+    }
+
     /// Ends every connection now.
     pub fn end(&self) {
         for connection in self.0.live() {
@@ -293,13 +346,14 @@ mod tests {
         for (phase, ticks, order) in [
             (Phase::New, TIMEOUTS.head, Order::End),
             (Phase::Head, TIMEOUTS.head, Order::HeadTimeout),
-            (Phase::Idle, TIMEOUTS.idle, Order::End),
+            (Phase::Idle, TIMEOUTS.idle, Order::Drain),
+            (Phase::Idle, TIMEOUTS.idle + TIMEOUTS.head, Order::End),
         ] {
             let watch = Watch::default();
-            let watched = watch.enlist(TIMEOUTS);
+            let watched = watch.enlist(TIMEOUTS, ListenerId(0));
             watched.enter(phase);
             look(&watch, ticks);
-            assert_eq!(watched.order(), Order::None, "{phase:?}");
+            assert!(watched.order() < order, "{phase:?}");
             look(&watch, 1);
             assert_eq!(watched.order(), order, "{phase:?}");
         }
@@ -308,7 +362,7 @@ mod tests {
     #[test]
     fn a_request_in_flight_is_never_idle() {
         let watch = Watch::default();
-        let watched = watch.enlist(TIMEOUTS);
+        let watched = watch.enlist(TIMEOUTS, ListenerId(0));
         watched.bytes_read();
         watched.request_begins();
         look(&watch, 100);
@@ -320,10 +374,39 @@ mod tests {
         assert_eq!(watched.phase(), Phase::Idle);
     }
 
+    /// RFC 9113 §6.7, §6.5.3: a client may say things that are no request.
+    #[test]
+    fn on_http2_bytes_begin_no_head() {
+        let watch = Watch::default();
+        let watched = watch.enlist(TIMEOUTS, ListenerId(0));
+        watched.speaks_http2();
+        watched.bytes_read();
+        assert_eq!(watched.phase(), Phase::Idle);
+        watched.request_begins();
+        watched.request_ends();
+        look(&watch, TIMEOUTS.idle);
+        watched.bytes_read();
+        assert_eq!(watched.order(), Order::None);
+        look(&watch, 1);
+        assert_eq!(watched.order(), Order::Drain);
+    }
+
+    #[test]
+    fn a_response_that_is_still_being_written_is_not_idle() {
+        let watch = Watch::default();
+        let watched = watch.enlist(TIMEOUTS, ListenerId(0));
+        watched.request_begins();
+        watched.request_ends();
+        look(&watch, TIMEOUTS.idle);
+        watched.wrote(true);
+        look(&watch, TIMEOUTS.idle);
+        assert_eq!(watched.order(), Order::None);
+    }
+
     #[test]
     fn a_blocked_write_ends_the_connection() {
         let watch = Watch::default();
-        let watched = watch.enlist(TIMEOUTS);
+        let watched = watch.enlist(TIMEOUTS, ListenerId(0));
         watched.request_begins();
         watched.wrote(false);
         look(&watch, 2);
@@ -338,11 +421,19 @@ mod tests {
     #[test]
     fn a_connection_that_comes_while_draining_is_told() {
         let watch = Watch::default();
-        let before = watch.enlist(TIMEOUTS);
+        let before = watch.enlist(TIMEOUTS, ListenerId(0));
         watch.drain();
         assert_eq!(before.order(), Order::Drain);
-        assert_eq!(watch.enlist(TIMEOUTS).order(), Order::Drain);
+        assert_eq!(watch.enlist(TIMEOUTS, ListenerId(0)).order(), Order::Drain);
         watch.end();
         assert_eq!(before.order(), Order::End);
+    }
+
+    #[test]
+    fn one_listener_is_drained_alone() {
+        let watch = Watch::default();
+        let connections = [0, 1].map(|id| watch.enlist(TIMEOUTS, ListenerId(id)));
+        watch.drain_listener(ListenerId(1));
+        assert_eq!(connections.map(|connection| connection.order()), [Order::None, Order::Drain]);
     }
 }

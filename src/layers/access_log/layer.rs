@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::error::Error;
-use crate::http::{Request, Response};
+use crate::http::{Refused, Request, Response};
 use crate::layers::{Inner, inner};
 use crate::metrics::Metrics;
 
@@ -34,6 +34,12 @@ impl<S> AccessLog<S> {
         inner: S,
     ) -> Self {
         Self { recorder: Arc::new(Recorder::new(route, upstream, writer, metrics)), inner }
+    }
+
+    /// Records a request that was refused before there was a request to pass on, and answered with
+    /// `response`.
+    pub fn refused(&self, refused: &Refused, response: &Response) {
+        self.recorder.refused(refused, response);
     }
 
     /// The same records around another service.

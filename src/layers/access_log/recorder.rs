@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::header::{REFERER, USER_AGENT};
-use http::{HeaderName, Method, StatusCode};
+use http::header::{HOST, REFERER, USER_AGENT};
+use http::{HeaderName, Method, StatusCode, Version};
 
 use crate::clock::{self, Now};
-use crate::http::{End, Held, Request, RequestBody, Trail};
+use crate::http::trail::Notes;
+use crate::http::{End, Held, Refused, Request, RequestBody, Response, Trail};
 use crate::metrics::{Counter, Histogram, Level, Metrics};
 
 use super::record::{Answered, Asked, Line, Outcome};
@@ -90,6 +91,53 @@ impl Recorder {
             bytes: 0,
             bytes_received: BytesReceived::of(&mut request.body),
             line,
+        }
+    }
+
+    /// Records a request that was refused at the border, in one go.
+    pub(super) fn refused(&self, refused: &Refused, response: &Response) {
+        let status = response.status.as_u16();
+        let method = refused.head.as_ref().map_or(MethodIndex::OTHER, |head| (&head.method).into());
+        // Without a head the connection has answered by itself, without content.
+        let content = refused.head.as_ref().filter(|head| head.method != Method::HEAD);
+        let bytes = content.and(response.body.as_full()).map_or(0, <[u8]>::len) as u64;
+        let duration = clock::now().instant.saturating_duration_since(refused.received.instant);
+        self.requests.count(method, status);
+        self.seconds.observe(duration);
+        self.response_bytes.add(bytes);
+        if let Some(writer) = &self.writer {
+            let answered = Answered {
+                status,
+                bytes,
+                bytes_received: 0,
+                duration,
+                ttfb: None,
+                outcome: Outcome::Complete,
+                notes: &Notes { error: Some(refused.error.as_str()), ..Notes::default() },
+            };
+            let line = Line::begin(writer.format(), &self.asked_in_vain(refused));
+            writer.append(|out| line.end(&answered, out));
+        }
+    }
+
+    fn asked_in_vain<'a>(&'a self, refused: &'a Refused) -> Asked<'a> {
+        let head = refused.head.as_ref();
+        let field = |name: HeaderName| head?.headers.get(name).map(|value| value.as_bytes());
+        let uri = head.map(|head| &head.uri);
+        let authority = uri.and_then(|uri| uri.authority()).map(|authority| authority.as_str().as_bytes());
+        Asked {
+            time: refused.received.wall,
+            id: &refused.id,
+            client: refused.client,
+            method: head.map_or("-", |head| head.method.as_str()),
+            scheme: refused.scheme,
+            host: authority.or_else(|| field(HOST)).unwrap_or_default(),
+            path: uri.and_then(|uri| uri.path_and_query()).map_or("-", |path| path.as_str()),
+            version: head.map_or(Version::HTTP_11, |head| head.version),
+            route: &self.route,
+            upstream: self.upstream.as_deref(),
+            user_agent: field(USER_AGENT),
+            referer: field(REFERER),
         }
     }
 

@@ -17,6 +17,11 @@ const CLASSES: usize = 6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MethodIndex(usize);
 
+impl MethodIndex {
+    /// A method that is not known.
+    pub(super) const OTHER: Self = Self(METHODS.len() - 1);
+}
+
 impl From<&Method> for MethodIndex {
     fn from(method: &Method) -> Self {
         Self(match *method {
@@ -29,7 +34,7 @@ impl From<&Method> for MethodIndex {
             Method::PATCH => 6,
             Method::CONNECT => 7,
             Method::TRACE => 8,
-            _ => 9,
+            _ => return Self::OTHER,
         })
     }
 }

@@ -14,7 +14,8 @@ pub mod plan;
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{ALLOW, CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, StatusCode};
 use tower_service::Service;
 
 pub use location::Location;
@@ -55,6 +56,28 @@ impl Fixed {
         }
     }
 }
+
+/// Answers `OPTIONS *`, which asks about the server and not about a resource (RFC 9110 §9.3.7).
+#[derive(Clone, Copy, Debug)]
+pub struct ServerWide;
+
+impl Service<Request> for &ServerWide {
+    type Response = Response;
+    type Error = Error;
+    type Future = Ready<Result<Response, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request) -> Self::Future {
+        let mut response = Response::new(StatusCode::NO_CONTENT, Body::empty());
+        let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        response.headers.insert(ALLOW, allowed);
+        ready(Ok(response))
+    }
+}
+crate::layers::inner!(impl for ServerWide);
 
 crate::layers::inner!(impl for Fixed);
 

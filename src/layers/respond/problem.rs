@@ -101,6 +101,9 @@ const fn client(error: ClientError) -> Problem {
             KIND,
             "The header fields are too many or too large.",
         ),
+        ClientError::HeadTimeout => {
+            Problem::new(StatusCode::REQUEST_TIMEOUT, KIND, "The request head did not arrive in time.")
+        }
         ClientError::MethodNotImplemented => {
             Problem::new(StatusCode::NOT_IMPLEMENTED, KIND, "The gateway does not implement this method.")
         }
@@ -226,6 +229,7 @@ mod tests {
             (ClientError::BadRequest("no_host").into(), 400),
             (ClientError::TargetTooLong.into(), 414),
             (ClientError::HeadTooLarge.into(), 431),
+            (ClientError::HeadTimeout.into(), 408),
             (ClientError::MethodNotImplemented.into(), 501),
             (ClientError::MethodRefused.into(), 405),
             (ClientError::BodyTimeout.into(), 408),

@@ -1,0 +1,98 @@
+//! A response on its way to hyper: its body keeps the mark that a request is in flight.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::CONNECTION;
+use http_body::{Body as _, Frame, SizeHint};
+
+use crate::error::Error;
+use crate::http::{Body, Response};
+
+use super::connection::{InFlight, Spoken};
+use super::streams::{self, Waits};
+
+/// How much of a body an HTTP/2 stream is given at a time. hyper buffers whatever it is given, so that is
+/// what a client that reads nothing can make us hold beyond its window.
+const PIECE: usize = 64 * 1024;
+
+/// A response body.
+pub(super) struct Outgoing {
+    body: Body,
+    spoken: Spoken,
+    /// On HTTP/2, what is left of data that was more than a [`PIECE`].
+    rest: Bytes,
+    in_flight: Option<InFlight>,
+}
+
+impl Outgoing {
+    /// hyper's response from ours; with `close`, it says that the connection ends.
+    pub(super) fn of(
+        response: Response,
+        spoken: Spoken,
+        close: bool,
+        in_flight: Option<InFlight>,
+    ) -> http::Response<Self> {
+        let mut outgoing =
+            http::Response::new(Self { body: response.body, spoken, rest: Bytes::new(), in_flight });
+        *outgoing.status_mut() = response.status;
+        *outgoing.headers_mut() = response.headers;
+        if close {
+            outgoing.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        outgoing
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?.map(Frame::into_data) {
+                Some(Ok(data)) => self.rest = data,
+                Some(Err(trailers)) => return Poll::Ready(Some(Ok(trailers))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.spoken {
+            Spoken::Http1 => {
+                let polled = Pin::new(&mut self.body).poll_frame(cx);
+                if let (Poll::Ready(Some(Err(_))), Some(in_flight)) = (&polled, &self.in_flight) {
+                    in_flight.cut();
+                }
+                polled
+            }
+            Spoken::Http2 => {
+                let polled = self.poll_piece(cx);
+                streams::note(if polled.is_ready() { Waits::ForClient } else { Waits::ForUs });
+                polled
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower() + rest);
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
+    }
+}
