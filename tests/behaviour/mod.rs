@@ -1,6 +1,13 @@
-//! What the gateway does for those on both sides of it, over real sockets.
+//! What the gateway does, seen from outside: each test is one sentence that users may rely on.
 
+mod bad_input;
 mod cache;
 mod forwarding;
+mod lifecycle;
+mod limits;
+mod observability;
+mod reload;
 mod resilience;
+mod routing;
 mod streaming;
+mod tls;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
@@ -46,17 +47,26 @@ impl Gateway {
 
     /// Runs a config, which must listen on port 0 and have an `[admin]` address on port 0.
     pub fn start(config: &str) -> Self {
+        Self::start_with(config, program())
+    }
+
+    /// The same, as this shell script runs it: `"$@"` is the gateway, which must take the shell's place
+    /// (`exec`).
+    pub fn start_in_shell(config: &str, script: &str) -> Self {
+        let program = program();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, "sh"]).arg(program.get_program());
+        for (name, _) in program.get_envs() {
+            shell.env_remove(name);
+        }
+        Self::start_with(config, shell)
+    }
+
+    fn start_with(config: &str, mut command: Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("forebay.toml");
         std::fs::write(&path, config).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
         command.arg("run").arg("-c").arg(&path);
-        // A setting of whoever runs the tests is none of the test's.
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("FOREBAY_")) {
-                command.env_remove(name);
-            }
-        }
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -95,6 +105,27 @@ impl Gateway {
             }
         }
         self.address = self.addresses[0];
+    }
+
+    /// The folder of its config file.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Every address it ever said it listens on, in that order, its admin pages aside.
+    pub fn said(&self) -> Vec<SocketAddr> {
+        let log = self.log();
+        log.lines().filter(|line| !line.contains("admin")).filter_map(listening).collect()
+    }
+
+    /// Waits until it has written this to its standard error.
+    pub async fn wait_for_log(&self, text: &str) {
+        within(&format!("{text:?} in the log"), async {
+            while !self.log().contains(text) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await;
     }
 
     /// What it wrote to its standard error.
@@ -174,6 +205,17 @@ impl Gateway {
     }
 }
 
+/// The program, without the settings of whoever runs the tests, which are none of a test's.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("FOREBAY_")) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -208,6 +250,11 @@ impl Metrics {
             Some((name.to_owned(), labels.collect(), value.parse().ok()?))
         });
         Self(samples.collect())
+    }
+
+    /// The names of all metrics.
+    pub fn names(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _, _)| name.as_str()).collect()
     }
 
     /// The sum of a metric over all series with these labels; 0 where there is none.

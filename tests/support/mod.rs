@@ -4,12 +4,14 @@ pub mod client;
 pub mod gateway;
 pub mod h2;
 pub mod message;
+pub mod multiplexed;
 pub mod origin;
 
 use std::time::Duration;
 
 pub use client::{Client, ask, get};
 pub use gateway::Gateway;
+pub use multiplexed::H2;
 pub use origin::{Gate, Origin, Reply, serve};
 
 /// How long a test waits for what must happen: a bound against hanging, never a measure.
