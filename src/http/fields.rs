@@ -43,6 +43,16 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
         || name == "http2-settings"
 }
 
+/// Counts `Max-Forwards` down; false where it says that the request goes no further (RFC 9110 §7.6.2). What
+/// is no number is let pass: the field has no say then.
+pub fn count_hop(headers: &mut HeaderMap) -> bool {
+    let given = headers.get(header::MAX_FORWARDS).and_then(|value| value.to_str().ok());
+    let Some(left) = given.and_then(|left| left.parse::<u64>().ok()) else { return true };
+    let Some(fewer) = left.checked_sub(1) else { return false };
+    headers.insert(header::MAX_FORWARDS, fewer.into());
+    true
+}
+
 /// Removes the fields that concern one connection only: the fixed ones and those that `Connection` lists
 /// (RFC 9110 §7.6.1). A `Connection` that lists a field which must reach the other side is not obeyed.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {

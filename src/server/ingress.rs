@@ -37,6 +37,9 @@ pub struct Border {
 /// Method names longer than this are nobody's.
 const METHOD_MAX: usize = 32;
 
+/// The longest target, in bytes: somewhat more than everyone must accept (RFC 9112 §3).
+const TARGET_MAX: usize = 8 * 1024;
+
 /// The longest `X-Request-Id` that is taken over.
 const REQUEST_ID_MAX: usize = 128;
 
@@ -102,19 +105,23 @@ fn check(
     peer: &Peer,
 ) -> Result<Checked, ClientError> {
     check_method(&parts.method)?;
-    let screened = Screened::of(&parts.headers, &border.server)?;
+    let screened = Screened::of(&parts.headers, parts.version, &border.server)?;
     if screened.special {
         expectation(&mut parts.headers, parts.version)?;
     }
     if body.size_hint().lower() > border.server.max_body {
         return Err(ClientError::BodyTooLarge);
     }
-    let target = target(parts, peer.scheme, &border.server.paths)?;
+    let mut target = target(parts, peer.scheme, &border.server.paths)?;
     let mut client = peer.address.ip();
     let mut id = None;
     if screened.special {
         let headers = &mut parts.headers;
         fields::strip_hop_by_hop(headers);
+        if parts.method == Method::OPTIONS && !fields::count_hop(headers) {
+            // It is we who are asked, as with the asterisk form (RFC 9110 §7.6.2).
+            target.path_and_query = PathAndQuery::from_static("*");
+        }
         if peer.trusted {
             client = client_address::behind(headers, client, &border.trusted);
             id = given_id(headers);
@@ -151,7 +158,7 @@ struct Screened {
 }
 
 impl Screened {
-    fn of(headers: &HeaderMap, server: &ServerPlan) -> Result<Self, ClientError> {
+    fn of(headers: &HeaderMap, version: Version, server: &ServerPlan) -> Result<Self, ClientError> {
         if headers.len() > server.max_headers {
             return Err(ClientError::HeadTooLarge);
         }
@@ -159,6 +166,9 @@ impl Screened {
         for (name, value) in headers {
             bytes += name.as_str().len() + value.len() + 4;
             special = special || is_special(name);
+            if version >= Version::HTTP_2 && is_padded(value) {
+                return Err(ClientError::BadRequest("padded_field_value"));
+            }
         }
         if bytes > server.max_header_bytes {
             return Err(ClientError::HeadTooLarge);
@@ -168,8 +178,16 @@ impl Screened {
     }
 }
 
+/// Space around a value is the wire's in HTTP/1 and gone by now; in HTTP/2 it makes a message malformed
+/// (RFC 9113 §8.2.1).
+fn is_padded(value: &HeaderValue) -> bool {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    blank(value.as_bytes().first()) || blank(value.as_bytes().last())
+}
+
 /// Refuses what another recipient could frame differently (RFC 9112 §6.1, §6.3). hyper has made sure that
-/// the last coding is chunked; it may not be the only one.
+/// the last coding is chunked; it may not be the only one. Where there was a length too, it has dropped that
+/// and closes the connection after the answer.
 fn check_framing(headers: &HeaderMap) -> Result<(), ClientError> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };
@@ -190,20 +208,17 @@ fn is_special(name: &HeaderName) -> bool {
         | header::USER_AGENT
         | header::ACCEPT_ENCODING
         | header::CONTENT_LENGTH => false,
-        header::EXPECT | header::FORWARDED => true,
-        _ => {
-            fields::is_hop_by_hop(name)
-                || name.as_str().starts_with("x-")
-                || name.as_str().contains('_')
-                || name == "http2-settings"
-                || name == fields::KEEP_ALIVE
-        }
+        header::EXPECT | header::FORWARDED | header::MAX_FORWARDS => true,
+        _ => fields::is_hop_by_hop(name) || name.as_str().starts_with("x-") || name.as_str().contains('_'),
     }
 }
 
 /// The one target of a request (RFC 9112 §3.2, RFC 9113 §8.3.1). It is taken out of the head, but only if
 /// nothing is wrong with it: a refused request is logged as it came.
 fn target(parts: &mut Parts, scheme: Scheme, rules: &PathRules) -> Result<Target, ClientError> {
+    if parts.uri.path_and_query().is_some_and(|given| given.as_str().len() > TARGET_MAX) {
+        return Err(ClientError::TargetTooLong);
+    }
     let authority = authority(parts, scheme)?;
     let normalized = match parts.uri.path_and_query() {
         Some(given) => path_of(given, &parts.method, rules)?,
@@ -233,13 +248,14 @@ fn authority(parts: &Parts, scheme: Scheme) -> Result<HeaderValue, ClientError> 
             let value = HeaderValue::from_str(authority.as_str());
             let value = value.map_err(|_| ClientError::BadRequest("bad_authority"))?;
             let authority = authority_of(&value, scheme)?;
-            if let Some(host) = host
-                && parts.version >= Version::HTTP_2
-                && authority_of(host, scheme)? != authority
-            {
-                return Err(ClientError::BadRequest("host_is_not_authority"));
+            // HTTP/1 lets the target win, but wants a good `Host` nonetheless (RFC 9112 §3.2, §3.2.2).
+            match host.map(|host| authority_of(host, scheme)).transpose()? {
+                None if parts.version == Version::HTTP_11 => Err(ClientError::BadRequest("no_host")),
+                Some(host) if parts.version >= Version::HTTP_2 && host != authority => {
+                    Err(ClientError::BadRequest("host_is_not_authority"))
+                }
+                _ => Ok(authority),
             }
-            Ok(authority)
         }
         (None, Some(host)) => authority_of(host, scheme),
         (None, None) if parts.version <= Version::HTTP_10 => Ok(HeaderValue::from_static("")),

@@ -172,7 +172,8 @@ impl Watched {
         self.cut.load(Ordering::Relaxed)
     }
 
-    /// The connection becomes a tunnel: a direction that ends is not the end of the other.
+    /// The connection becomes a tunnel: it has a timeout of its own, and a direction that ends is not the end
+    /// of the other.
     pub fn hand_over(&self) {
         self.handed_over.store(true, Ordering::Relaxed);
     }
@@ -214,7 +215,7 @@ impl Watched {
         }
         // On HTTP/2 one request may end while another begins, on two threads: the phase is then the wrong
         // one.
-        if self.in_flight.load(Ordering::Relaxed) > 0 {
+        if self.in_flight.load(Ordering::Relaxed) > 0 || self.is_handed_over() {
             return None;
         }
         let Timeouts { head, idle, .. } = self.timeouts;
@@ -372,6 +373,20 @@ mod tests {
         assert_eq!(watched.phase(), Phase::Busy);
         watched.request_ends();
         assert_eq!(watched.phase(), Phase::Idle);
+    }
+
+    /// What a WebSocket's client sends is no head.
+    #[test]
+    fn a_tunnel_is_not_timed() {
+        let watch = Watch::default();
+        let watched = watch.enlist(TIMEOUTS, ListenerId(0));
+        watched.bytes_read();
+        watched.request_begins();
+        watched.hand_over();
+        watched.request_ends();
+        watched.bytes_read();
+        look(&watch, 100);
+        assert_eq!(watched.order(), Order::None);
     }
 
     /// RFC 9113 §6.7, §6.5.3: a client may say things that are no request.
