@@ -30,6 +30,16 @@ impl Client {
         let _ = within("room to write", self.stream.write_all(bytes.as_ref())).await;
     }
 
+    /// Says that nothing more will come, and goes on reading.
+    pub async fn finish(&mut self) {
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// The next so many bytes; `None` where the connection ends before.
+    pub async fn take(&mut self, count: usize) -> Option<Vec<u8>> {
+        within("bytes", self.reader.take(&mut self.stream, count)).await
+    }
+
     /// The next response, interim ones included; an empty message where the connection ends instead.
     pub async fn response(&mut self) -> Message {
         self.read(Kind::Response).await

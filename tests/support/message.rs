@@ -129,6 +129,12 @@ impl Reader {
         }
     }
 
+    /// The next so many bytes; `None` where the stream ends before.
+    pub async fn take(&mut self, from: &mut (impl AsyncRead + Unpin), count: usize) -> Option<Vec<u8>> {
+        while self.buffer.len() < count && self.fill(from).await {}
+        (self.buffer.len() >= count).then(|| self.buffer.drain(..count).collect())
+    }
+
     async fn counted(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),

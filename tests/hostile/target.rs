@@ -1,0 +1,147 @@
+//! For whom and for what a request is: one reading for routing, cache key and origin.
+
+use super::{Case, End, answered, passed, refused, run};
+
+const HOSTS: &[Case] = &[
+    passed("one form for a name", "9110 §4.2.3", host!("A.Example.:80"), &["GET /\nhost: a.example"]),
+    passed("a port of its own", "9110 §7.2", host!("a:8080"), &["GET /\nhost: a:8080"]),
+    passed(
+        "an underscore twin of Host",
+        "9112 §3.2",
+        get!("_host: b\r\nHost_: c"),
+        &["GET /\n_host: b\nhost: a\nhost_: c"],
+    ),
+    refused("no Host", "9112 §3.2", b"GET / HTTP/1.1\r\nx: y\r\n\r\n"),
+    refused("two Hosts", "9112 §3.2", get!("host: b")),
+    refused("the same Host twice", "9112 §3.2", get!("host: a")),
+    refused("two Hosts in HTTP/1.0", "9112 §3.2", b"GET / HTTP/1.0\r\nhost: a\r\nhost: b\r\n\r\n"),
+    refused("an empty Host", "9110 §4.2.1", b"GET / HTTP/1.1\r\nhost:\r\n\r\n"),
+    refused("a list of Hosts", "9112 §3.2", host!("a, b")),
+    refused("a space in Host", "9112 §3.2", host!("a b")),
+    refused("user information in Host", "9110 §4.2.4", host!("u@a")),
+    refused("a path in Host", "9112 §3.2", host!("a/b")),
+    refused("a port that is none", "9112 §3.2", host!("a:http")),
+    refused("a port too large", "9112 §3.2", host!("a:65536")),
+    refused("two ports", "9112 §3.2", host!("a:80:81")),
+    refused("half an IPv6 address", "9112 §3.2", host!("[::1")),
+    refused("a byte beyond ASCII in Host", "9112 §3.2", b"GET / HTTP/1.1\r\nhost: a\xe9\r\n\r\n"),
+    refused("a percent triplet in Host", "9110 §4.2.3", host!("a%2eb")),
+];
+
+const FORMS: &[Case] = &[
+    passed(
+        "the target's authority wins",
+        "9112 §3.2.2",
+        target!("http://B.example/x"),
+        &["GET /x\nhost: b.example"],
+    ),
+    passed("an empty path", "9110 §4.2.3", b"GET http://b HTTP/1.1\r\nhost: b\r\n\r\n", &["GET /\nhost: b"]),
+    passed(
+        "an empty path and a query",
+        "9110 §4.2.3",
+        b"GET http://b?q=1 HTTP/1.1\r\nhost: b\r\n\r\n",
+        &["GET /?q=1\nhost: b"],
+    ),
+    refused("absolute form without Host", "9112 §3.2", b"GET http://b/x HTTP/1.1\r\n\r\n"),
+    refused("absolute form with a bad Host", "9112 §3.2", b"GET http://b/x HTTP/1.1\r\nhost: a b\r\n\r\n"),
+    refused("absolute form with an empty Host", "9112 §3.2", b"GET http://b/x HTTP/1.1\r\nhost:\r\n\r\n"),
+    refused(
+        "absolute form with two Hosts",
+        "9112 §3.2",
+        b"GET http://b/x HTTP/1.1\r\nhost: b\r\nhost: b\r\n\r\n",
+    ),
+    refused("user information", "9110 §4.2.4", b"GET http://u:p@b/x HTTP/1.1\r\nhost: b\r\n\r\n"),
+    refused("an empty authority", "9110 §4.2.1", b"GET http:///x HTTP/1.1\r\nhost: b\r\n\r\n"),
+    refused("another scheme", "9110 §7.4", b"GET ftp://b/x HTTP/1.1\r\nhost: b\r\n\r\n"),
+    refused("authority form", "9112 §3.2.3", b"GET b:80 HTTP/1.1\r\nhost: b\r\n\r\n"),
+    refused("a name alone", "9112 §3.2", b"GET b HTTP/1.1\r\nhost: b\r\n\r\n"),
+    refused("a relative path", "9112 §3.2", b"GET a/b HTTP/1.1\r\nhost: b\r\n\r\n"),
+    refused("asterisk form with GET", "9112 §3.2.4", b"GET * HTTP/1.1\r\nhost: b\r\n\r\n"),
+    Case {
+        end: End::Open,
+        ..answered(
+            "asterisk form with OPTIONS",
+            "9110 §9.3.7",
+            b"OPTIONS * HTTP/1.1\r\nhost: b\r\n\r\n",
+            &[204],
+        )
+    },
+    answered(
+        "CONNECT, and what the tunnel would carry",
+        "9931 §8",
+        b"CONNECT b:443 HTTP/1.1\r\nhost: b:443\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n",
+        &[405, 501],
+    ),
+    answered("CONNECT to a path", "9110 §9.3.6", b"CONNECT /x HTTP/1.1\r\nhost: b\r\n\r\n", &[400, 405, 501]),
+    answered(
+        "CONNECT with a body",
+        "9931 §8",
+        b"CONNECT b:443 HTTP/1.1\r\nhost: b\r\ncontent-length: 5\r\n\r\nhello",
+        &[400, 405, 501],
+    ),
+    answered("TRACE", "9110 §9.3.8", b"TRACE / HTTP/1.1\r\nhost: b\r\ncookie: secret\r\n\r\n", &[405]),
+    Case {
+        end: End::Open,
+        ..answered(
+            "OPTIONS goes no further than it may",
+            "9110 §7.6.2",
+            b"OPTIONS /x HTTP/1.1\r\nhost: b\r\nmax-forwards: 0\r\n\r\n",
+            &[200, 204],
+        )
+    },
+    passed(
+        "OPTIONS goes on",
+        "9110 §7.6.2",
+        b"OPTIONS /x HTTP/1.1\r\nhost: b\r\nmax-forwards: 7\r\n\r\n",
+        &["OPTIONS /x\nhost: b\nmax-forwards: 6"],
+    ),
+];
+
+const PATHS: &[Case] = &[
+    passed("dot segments", "3986 §5.2.4", target!("/a/./b/../c"), &["GET /a/c\nhost: a"]),
+    passed("encoded dot segments", "3986 §6.2.2", target!("/public/%2e%2E/admin"), &["GET /admin\nhost: a"]),
+    passed("above the root", "3986 §5.2.4", target!("/../../etc"), &["GET /etc\nhost: a"]),
+    passed("encoded letters", "3986 §6.2.2", target!("/%61dmin"), &["GET /admin\nhost: a"]),
+    passed("many slashes", "3986 §6.2.2", target!("//a///b"), &["GET /a/b\nhost: a"]),
+    passed(
+        "a path like an authority",
+        "9112 §3.2.1",
+        target!("//evil.example/b"),
+        &["GET /evil.example/b\nhost: a"],
+    ),
+    passed("an encoded slash", "3986 §2.2", target!("/a%2fb"), &["GET /a%2Fb\nhost: a"]),
+    passed("encoded twice", "3986 §2.4", target!("/%252e%252e/b"), &["GET /%252e%252e/b\nhost: a"]),
+    passed(
+        "a query is opaque",
+        "9110 §4.1",
+        target!("/a?b=/../c&d=%2e%00?e"),
+        &["GET /a?b=/../c&d=%2e%00?e\nhost: a"],
+    ),
+    passed("a fragment goes, as if it had not been sent", "9112 §3.2", target!("/a#b"), &["GET /a\nhost: a"]),
+    refused("dot segments before an encoded slash", "3986 §6.2.2", target!("/a/..%2fb")),
+    refused("dot segments behind an encoded slash", "3986 §6.2.2", target!("/a%2f..%2fb")),
+    refused("dot segments with a parameter", "3986 §3.3", target!("/a/..;/b")),
+    refused("a backslash", "3986 §2", target!("/a\\..\\b")),
+    refused("an encoded backslash", "3986 §7.3", target!("/a%5c..%5cb")),
+    refused("an encoded NUL", "3986 §7.3", target!("/a%00b")),
+    refused("an encoded line end", "3986 §7.3", target!("/a%0d%0ab")),
+    refused("half a percent triplet", "3986 §2.1", target!("/a%2")),
+    refused("a percent triplet that is none", "3986 §2.1", target!("/a%zz")),
+    refused("a byte beyond ASCII in a path", "3986 §2", b"GET /caf\xc3\xa9 HTTP/1.1\r\nhost: a\r\n\r\n"),
+    refused("a byte beyond ASCII in a query", "3986 §2", b"GET /?caf\xc3\xa9 HTTP/1.1\r\nhost: a\r\n\r\n"),
+];
+
+#[tokio::test]
+async fn hosts() {
+    run(HOSTS, 0).await;
+}
+
+#[tokio::test]
+async fn forms_of_targets() {
+    run(FORMS, 0).await;
+}
+
+#[tokio::test]
+async fn paths() {
+    run(PATHS, 0).await;
+}
