@@ -1,8 +1,8 @@
 //! Forebay: a caching, asynchronous API gateway for slow APIs.
 //!
-//! A forebay is the pool in front of a turbine: it takes in what the river brings, at the pace the machine can take.
-//! A hyper server forwards requests upstream through tower layers: rate limit, cache, backpressure, retry with
-//! backoff.
+//! A forebay is the pool in front of a turbine: it takes in what the river brings, at the pace the machine
+//! can take. A hyper server forwards requests upstream through tower layers: rate limit, cache,
+//! backpressure, retry with backoff.
 //!
 //! # A map, in reading order
 //!
@@ -24,22 +24,24 @@
 //! # The way of a request
 //!
 //! ```text
-//! listener → connection → ingress → route → AccessLog → TransformResponse → Respond → TransformRequest → Deadline
-//!         → BodyLimit → RateLimit → Cache → RateLimit (origin) → Admission → Retry → Balance → pool → origin
+//! listener → connection → ingress → route → AccessLog → TransformResponse → Respond → TransformRequest
+//!         → Deadline → BodyLimit → RateLimit → Cache → RateLimit (origin) → Admission → Retry → Balance
+//!         → pool → origin
 //! ```
 //!
 //! # Where the design was changed, and why
 //!
-//! - **`Inner` is implemented a type at a time**, by a macro, and not for every `T` whose reference is a service. The
-//!   blanket implementation compiles, but each level of the stack makes the compiler prove the next one several times
-//!   over: checking the stack of thirteen layers took more than 80 seconds and 2.4 GB, now 8 seconds.
-//! - **Notes for the log line are kept in a shared [`Trail`](http::Trail)**, not on the response: a request whose
-//!   client leaves has no response, and its line must still say how far it came. Without an access log there is no
-//!   trail and no cost.
-//! - **One watchman for all downstream timeouts** ([`server::watch`]), in place of timers a connection: a request
-//!   costs no trip to the timer wheel, and every timeout is right to within two tenths of a second.
-//! - **The text format of metrics is our own encoder**: `prometheus-client` writes OpenMetrics, whose counters look
-//!   untyped to readers of the older format.
+//! - **`Inner` is implemented a type at a time**, by a macro, and not for every `T` whose reference is a
+//!   service. The blanket implementation compiles, but each level of the stack makes the compiler prove the
+//!   next one several times over: checking the stack of thirteen layers took more than 80 seconds and 2.4
+//!   GB, now 8 seconds.
+//! - **Notes for the log line are kept in a shared [`Trail`](http::Trail)**, not on the response: a request
+//!   whose client leaves has no response, and its line must still say how far it came. Without an access
+//!   log there is no trail and no cost.
+//! - **One watchman for all downstream timeouts** ([`server::watch`]), in place of timers a connection: a
+//!   request costs no trip to the timer wheel, and every timeout is right to within two tenths of a second.
+//! - **The text format of metrics is our own encoder**: `prometheus-client` writes OpenMetrics, whose
+//!   counters look untyped to readers of the older format.
 
 pub mod admin;
 pub mod cli;

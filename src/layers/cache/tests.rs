@@ -372,8 +372,8 @@ async fn a_leader_that_leaves_before_the_head_ends_its_flight_unless_it_is_follo
     }
 }
 
-/// Whoever comes after the last one has left does not hold on to what is about to end, though its task may not
-/// have noticed yet.
+/// Whoever comes after the last one has left does not hold on to what is about to end, though its task may
+/// not have noticed yet.
 #[test]
 fn a_deserted_flight_takes_no_followers_unless_it_goes_on() {
     for goes_on in [false, true] {
