@@ -106,7 +106,7 @@ async fn flaky(gateway: SocketAddr) -> io::Result<Step> {
         good += usize::from(client.get("/flaky").await?.status == 200);
     }
     Ok(Step {
-        title: "an endpoint that fails two calls of three, with retries",
+        title: "an endpoint that fails two of three calls, retried",
         found: format!("{good} of 5 succeed"),
         held: good == 5,
     })
