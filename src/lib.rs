@@ -33,8 +33,8 @@
 //!
 //! - **`Inner` is implemented a type at a time**, by a macro, and not for every `T` whose reference is a
 //!   service. The blanket implementation compiles, but each level of the stack makes the compiler prove the
-//!   next one several times over: checking the stack of thirteen layers took more than 80 seconds and 2.4
-//!   GB, now 8 seconds.
+//!   next one several times over: a check of the crate was seen beyond a minute of processor time and two
+//!   gigabytes. Now `cargo check --lib` takes 4.5 seconds and 0.55 GB.
 //! - **Notes for the log line are kept in a shared [`Trail`](http::Trail)**, not on the response: a request
 //!   whose client leaves has no response, and its line must still say how far it came. Without an access
 //!   log there is no trail and no cost.
