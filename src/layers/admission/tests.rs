@@ -1,5 +1,4 @@
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use tower_service::Service;
 
@@ -18,9 +17,7 @@ use super::plan::{AdmissionPlan, LimitPlan};
 use super::{Admission, plan};
 use crate::clock::{self, Instant};
 use crate::error::{ClientError, Error, Refusal};
-use crate::http::{
-    Attempt, Body, Chunks, Params, Peer, Request, RequestBody, RequestId, Response, Scheme, Target, Trail,
-};
+use crate::http::{Body, Chunks, Request, RequestBody, Response, Trail, testing};
 use crate::layers::{Boxed, Inner};
 use crate::metrics::Metrics;
 use crate::report::{Path, Report};
@@ -411,33 +408,7 @@ mod layer {
     }
 
     fn request(deadline: Option<Instant>, trail: Trail) -> Request {
-        let address: SocketAddr = "192.0.2.1:1000".parse().unwrap();
-        Request {
-            method: Method::GET,
-            target: Target {
-                scheme: Scheme::Http,
-                authority: HeaderValue::from_static("example.com"),
-                path_and_query: "/".parse().unwrap(),
-            },
-            version: Version::HTTP_11,
-            headers: HeaderMap::new(),
-            body: RequestBody::Empty,
-            received: clock::now(),
-            deadline,
-            peer: Arc::new(Peer {
-                address,
-                local: address,
-                scheme: Scheme::Http,
-                trusted: false,
-                server_name: None,
-            }),
-            client: address.ip(),
-            id: RequestId::Random(1),
-            params: Params::new(),
-            upgrade: None,
-            trail,
-            attempt: Attempt::default(),
-        }
+        Request { deadline, trail, ..testing::request(Method::GET, RequestBody::Empty) }
     }
 
     fn get() -> Request {

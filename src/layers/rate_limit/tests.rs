@@ -1,12 +1,12 @@
 use std::future::{Future, Ready, ready};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
 use tower_service::Service;
 
@@ -17,9 +17,7 @@ use super::plan::{Excess, KeyPlan, Quota};
 use super::{Key, LimitPlan, Limiter, RateLimit};
 use crate::clock::{self, Instant};
 use crate::error::{Error, Refusal};
-use crate::http::{
-    Attempt, Body, Params, Peer, Request, RequestBody, RequestId, Response, Scheme, Target, Trail,
-};
+use crate::http::{Body, Request, RequestBody, Response, Trail, testing};
 use crate::layers::Inner;
 use crate::metrics::Metrics;
 use crate::report::{Path, Report};
@@ -47,33 +45,8 @@ fn millis(millis: u64) -> Duration {
 }
 
 fn request() -> Request {
-    let address: SocketAddr = "192.0.2.1:1000".parse().unwrap();
-    Request {
-        method: Method::GET,
-        target: Target {
-            scheme: Scheme::Http,
-            authority: HeaderValue::from_static("example.com"),
-            path_and_query: "/".parse().unwrap(),
-        },
-        version: Version::HTTP_11,
-        headers: HeaderMap::new(),
-        body: RequestBody::Empty,
-        received: clock::now(),
-        deadline: None,
-        peer: Arc::new(Peer {
-            address,
-            local: address,
-            scheme: Scheme::Http,
-            trusted: false,
-            server_name: None,
-        }),
-        client: address.ip(),
-        id: RequestId::Random(1),
-        params: Params::new(),
-        upgrade: None,
-        trail: Trail::kept(),
-        attempt: Attempt::default(),
-    }
+    let client = [192, 0, 2, 1].into();
+    Request { client, ..testing::request(Method::GET, RequestBody::Empty) }
 }
 
 mod plans {
