@@ -20,6 +20,7 @@ use crate::error::{Error, UpstreamError, UpstreamErrorKind};
 
 use super::held::{End, Held};
 use super::incoming::Incoming;
+use super::parts::PartsReader;
 use super::shared::SharedReader;
 
 /// A response body.
@@ -59,6 +60,7 @@ enum Source {
     Full(Bytes),
     Chunks(Chunks),
     Shared(Box<SharedReader>),
+    Parts(Box<PartsReader>),
     Incoming(Box<Incoming>),
 }
 
@@ -100,6 +102,18 @@ impl Chunks {
     }
 }
 
+/// `length` bytes from `start` of concatenated chunks, as slices of them.
+pub fn slices(chunks: &[Bytes], start: u64, length: u64) -> impl Iterator<Item = Bytes> {
+    let (mut skip, mut left) = (start, length);
+    chunks.iter().filter_map(move |chunk| {
+        let from = skip.min(chunk.len() as u64);
+        let take = left.min(chunk.len() as u64 - from);
+        (skip, left) = (skip - from, left - take);
+        let (from, take) = (usize::try_from(from).ok()?, usize::try_from(take).ok()?);
+        (take > 0).then(|| chunk.slice(from..from + take))
+    })
+}
+
 impl Body {
     /// No body.
     pub fn empty() -> Self {
@@ -122,6 +136,11 @@ impl Body {
         Self::from_source(Source::Shared(Box::new(reader)))
     }
 
+    /// A reader of several parts of such a body.
+    pub fn parts(reader: PartsReader) -> Self {
+        Self::from_source(Source::Parts(Box::new(reader)))
+    }
+
     /// A body that arrives from a connection.
     pub fn incoming(incoming: Incoming) -> Self {
         Self::from_source(Source::Incoming(Box::new(incoming)))
@@ -141,7 +160,7 @@ impl Body {
         match &self.source {
             Source::Empty => Some(&[]),
             Source::Full(bytes) => Some(bytes),
-            Source::Chunks(_) | Source::Shared(_) | Source::Incoming(_) => None,
+            Source::Chunks(_) | Source::Shared(_) | Source::Parts(_) | Source::Incoming(_) => None,
         }
     }
 
@@ -149,7 +168,7 @@ impl Body {
     pub const fn is_in_memory(&self) -> bool {
         match &self.source {
             Source::Empty | Source::Full(_) | Source::Chunks(_) => true,
-            Source::Shared(_) | Source::Incoming(_) => false,
+            Source::Shared(_) | Source::Parts(_) | Source::Incoming(_) => false,
         }
     }
 
@@ -192,6 +211,7 @@ impl Source {
             }
             Self::Chunks(chunks) => Poll::Ready(chunks.pull().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Shared(reader) => reader.poll_frame(cx),
+            Self::Parts(reader) => reader.poll_frame(cx),
             Self::Incoming(incoming) => incoming.poll_frame(cx),
         }
     }
@@ -202,6 +222,7 @@ impl Source {
             Self::Full(_) => false,
             Self::Chunks(chunks) => chunks.left == 0,
             Self::Shared(reader) => reader.is_end_stream(),
+            Self::Parts(reader) => reader.is_end_stream(),
             Self::Incoming(incoming) => incoming.is_end_stream(),
         }
     }
@@ -249,6 +270,7 @@ impl http_body::Body for Body {
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Chunks(chunks) => SizeHint::with_exact(chunks.left),
             Source::Shared(reader) => reader.size_hint(),
+            Source::Parts(reader) => reader.size_hint(),
             Source::Incoming(incoming) => incoming.size_hint(),
         }
     }
@@ -270,6 +292,7 @@ impl std::fmt::Debug for Body {
             Source::Full(_) => "full",
             Source::Chunks(_) => "chunks",
             Source::Shared(_) => "shared",
+            Source::Parts(_) => "parts",
             Source::Incoming(_) => "incoming",
         };
         f.debug_struct("Body").field("source", &source).field("held", &self.held.len()).finish()
@@ -322,6 +345,8 @@ mod tests {
                 let body = Body::chunks(Chunks::new(chunks.clone(), start, end - start));
                 let all = body.collect().await.unwrap().to_bytes();
                 assert_eq!(all, "abcdef".as_bytes()[start as usize..end as usize]);
+                let sliced: Vec<u8> = slices(&chunks, start, end - start).flatten().collect();
+                assert_eq!(sliced, all);
             }
         }
     }

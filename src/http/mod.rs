@@ -7,6 +7,7 @@ pub mod fields;
 pub mod held;
 pub mod incoming;
 pub mod normalize;
+pub mod parts;
 pub mod peer;
 pub mod refused;
 pub mod replay;
@@ -18,8 +19,9 @@ pub mod template;
 pub mod testing;
 pub mod trail;
 
-pub use body::{Body, Chunks};
+pub use body::{Body, Chunks, slices};
 pub use held::{End, Held};
+pub use parts::{PartsReader, Piece};
 pub use peer::Peer;
 pub use refused::Refused;
 pub use request::{Attempt, Params, Request, RequestBody, RequestId, Scheme, Target};

@@ -6,6 +6,7 @@ mod forwarding;
 mod lifecycle;
 mod limits;
 mod observability;
+mod ranges;
 mod reload;
 mod resilience;
 mod routing;

@@ -8,10 +8,11 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 
 use crate::clock::Wall;
-use crate::http::{Body, Chunks, Response, fields};
+use crate::http::{Body, Chunks, Piece, Response, fields, slices};
 
 use super::freshness::Lifetime;
 use super::head::{self, Fields};
+use super::multipart::Multipart;
 use super::range::Part;
 use super::vary::Variant;
 
@@ -185,6 +186,21 @@ impl Entry {
                 Body::chunks(Chunks::new(Arc::clone(pieces), part.start, part.length))
             }
         }
+    }
+
+    /// Several parts of the body, framed.
+    pub fn parts(&self, multipart: Multipart) -> Body {
+        let pieces: &[Bytes] = match &self.body {
+            StoredBody::Whole(bytes) => std::slice::from_ref(bytes),
+            StoredBody::Pieces(pieces, _) => pieces,
+        };
+        let mut chunks = Vec::with_capacity(2 * multipart.pieces.len() + 1);
+        for Piece { before, start, length } in multipart.pieces {
+            chunks.push(before);
+            chunks.extend(slices(pieces, start, length));
+        }
+        chunks.push(multipart.end);
+        Body::chunks(Chunks::new(chunks.into(), 0, multipart.length))
     }
 
     /// The whole of it as the answer to a request without conditions, while it is fresh: the way of most

@@ -4,7 +4,7 @@
 //! [`flight`]s that many requests share ([`collapse`] says when) and the [`fill`] task that carries one out,
 //! its body through [`pump`]; [`answer`] and [`serve`] make of it what each client gets; [`store`] holds
 //! every [`entry`]. What the RFCs say is in pure files: [`key`], [`vary`], [`storable`], [`freshness`],
-//! [`validate`], [`range`], and [`status`] for what the client is told.
+//! [`validate`], [`range`], [`multipart`], and [`status`] for what the client is told.
 //!
 //! The choices that the RFCs leave to a cache stand at the top of the file that makes them. In short: nothing
 //! is stored that nobody asked to be stored; what was made for one user, or might be, is left alone; where a
@@ -44,6 +44,7 @@ pub mod head;
 pub mod key;
 pub mod layer;
 pub mod meter;
+pub mod multipart;
 pub mod plan;
 pub mod pump;
 pub mod range;

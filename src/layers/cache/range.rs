@@ -1,7 +1,12 @@
 //! Byte ranges: what of a stored representation a request asks for (RFC 9110 §14, RFC 9111 §3.4).
 //!
-//! A request for several ranges gets the whole representation, as RFC 9110 §14.2 allows; so does one whose
-//! `Range` is invalid or in another unit. A range that cannot be satisfied gets 416.
+//! Choices where RFC 9110 §14.2 leaves one:
+//!
+//! - Several ranges get `multipart/byteranges`, in the order asked for. Those that overlap, or lie closer to
+//!   one another than the framing of a part is long, are joined before; where one is left, it is the answer.
+//! - Where all of that would be no shorter than the whole, or more ranges are asked for than we read, or
+//!   `Range` is invalid or in another unit, the answer is the whole.
+//! - Ranges of which none can be satisfied get 416.
 
 use http::header::{HeaderMap, HeaderValue, IF_RANGE, RANGE};
 use smallvec::SmallVec;
@@ -45,13 +50,40 @@ impl Spec {
     }
 }
 
+impl Part {
+    /// The byte after the last one.
+    pub const fn end(self) -> u64 {
+        self.start.saturating_add(self.length)
+    }
+
+    /// The part that covers this one and another.
+    fn hull(self, other: Self) -> Self {
+        let start = self.start.min(other.start);
+        Self { start, length: self.end().max(other.end()) - start }
+    }
+
+    /// Whether sending what is between them costs less than sending two parts.
+    const fn is_near(self, other: Self) -> bool {
+        let near = PART_OVERHEAD as u64;
+        self.start <= other.end().saturating_add(near) && other.start <= self.end().saturating_add(near)
+    }
+}
+
+/// Several parts of one representation.
+pub type Parts = SmallVec<[Part; 4]>;
+
+/// What the framing of one part in `multipart/byteranges` takes, in bytes, about.
+pub const PART_OVERHEAD: usize = 128;
+
 /// What of a complete representation answers a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
     /// All of it: 200.
     Whole,
     /// A part: 206.
     Part(Part),
+    /// Several, in this order: 206 with `multipart/byteranges`. They neither overlap nor touch.
+    Parts(Parts),
     /// Nothing: 416.
     Unsatisfiable,
 }
@@ -106,15 +138,37 @@ fn position(digits: &[u8]) -> Option<u64> {
 pub fn select(request: &HeaderMap, stored: &Validators, length: u64) -> Selection {
     let mut lines = request.get_all(RANGE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return Selection::Whole };
-    if let Some(condition) = request.get(IF_RANGE)
-        && !stored.is_exactly(condition)
-    {
-        return Selection::Whole;
+    let mut conditions = request.get_all(IF_RANGE).iter();
+    match (conditions.next(), conditions.next()) {
+        (None, _) => {}
+        (Some(condition), None) if stored.is_exactly(condition) => {}
+        (Some(_), _) => return Selection::Whole,
     }
     match parse(line.as_bytes()).as_deref() {
         Some([spec]) => spec.within(length).map_or(Selection::Unsatisfiable, Selection::Part),
-        Some(specs) if specs.iter().all(|spec| spec.within(length).is_none()) => Selection::Unsatisfiable,
-        _ => Selection::Whole,
+        Some(specs) => several(specs, length),
+        None => Selection::Whole,
+    }
+}
+
+/// What of `length` bytes answers a request for several ranges.
+fn several(specs: &[Spec], length: u64) -> Selection {
+    let mut parts = Parts::new();
+    for mut part in specs.iter().filter_map(|spec| spec.within(length)) {
+        // What is joined stands where the first of it stood. A part that grows may come near others.
+        let mut place = parts.len();
+        while let Some(near) = parts.iter().position(|other| other.is_near(part)) {
+            part = part.hull(parts.remove(near));
+            place = place.min(near);
+        }
+        parts.insert(place, part);
+    }
+    let sum: u64 = parts.iter().map(|part| part.length).sum();
+    match parts.as_slice() {
+        [] => Selection::Unsatisfiable,
+        [part] => Selection::Part(*part),
+        _ if sum + (parts.len() * PART_OVERHEAD) as u64 >= length => Selection::Whole,
+        _ => Selection::Parts(parts),
     }
 }
 
@@ -174,8 +228,9 @@ mod tests {
             ("bytes=99999999999999999999999999-", Unsatisfiable),
             ("bytes=-0", Unsatisfiable),
             ("bytes=10-, 20-30", Unsatisfiable),
-            ("bytes=0-1, 4-5", Whole),
-            ("bytes=0-1, 40-50", Whole),
+            ("bytes=0-1, 4-5", part(0, 6)),
+            ("bytes=0-1, 40-50", part(0, 2)),
+            ("bytes=40-50, 3-4", part(3, 2)),
             ("bytes=2-1", Whole),
             ("bytes=", Whole),
             ("bytes=-", Whole),
@@ -199,6 +254,35 @@ mod tests {
                 Unsatisfiable,
                 "{range} of nothing"
             );
+        }
+    }
+
+    /// RFC 9110 §14.2, §15.3.7.2.
+    #[test]
+    fn several_ranges_of_ten_thousand_bytes() {
+        use Selection::{Unsatisfiable, Whole};
+        let stored = Validators::of(StatusCode::OK, &headers(&[]), NOW);
+        let parts = |parts: &[(u64, u64)]| {
+            Selection::Parts(parts.iter().map(|&(start, length)| Part { start, length }).collect())
+        };
+        for (range, expected) in [
+            ("bytes=0-9, 1000-1009", parts(&[(0, 10), (1000, 10)])),
+            ("bytes=1000-1009, 0-9", parts(&[(1000, 10), (0, 10)])),
+            ("bytes=0-9, 1000-1009, -5", parts(&[(0, 10), (1000, 10), (9995, 5)])),
+            ("bytes=0-9, 20000-", part(0, 10)),
+            ("bytes=20000-, -0", Unsatisfiable),
+            ("bytes=0-9, 0-9, 0-9", part(0, 10)),
+            ("bytes=0-9, 10-19", part(0, 20)),
+            ("bytes=10-19, 0-9", part(0, 20)),
+            ("bytes=0-9, 138-139", part(0, 140)),
+            ("bytes=0-9, 139-140", parts(&[(0, 10), (139, 2)])),
+            ("bytes=0-9, 500-509, 100-399", part(0, 510)),
+            ("bytes=0-9, 2000-2009, 5000-5009, 5-2005", parts(&[(0, 2010), (5000, 10)])),
+            ("bytes=0-4999, 5200-9999", Whole),
+            ("bytes=0-, 0-, 0-, 0-", part(0, 10_000)),
+            ("bytes=0-9, 1000-1009, x", Whole),
+        ] {
+            assert_eq!(select(&headers(&[("range", range)]), &stored, 10_000), expected, "{range}");
         }
     }
 
@@ -231,6 +315,9 @@ mod tests {
             let expected = if holds { part(0, 2) } else { Selection::Whole };
             assert_eq!(select(&request, &stored, 10), expected, "{condition} of {stored:?}");
         }
+        let stored = Validators::of(StatusCode::OK, &headers(strong), NOW);
+        let twice = headers(&[("range", "bytes=0-1"), ("if-range", "\"a\""), ("if-range", "\"b\"")]);
+        assert_eq!(select(&twice, &stored, 10), Selection::Whole);
     }
 
     #[test]
@@ -242,6 +329,36 @@ mod tests {
     }
 
     proptest! {
+        /// However many are asked for: within the whole, apart, and shorter than the whole in all.
+        #[test]
+        fn several_parts_stay_below_the_whole(
+            asked in proptest::collection::vec((0..6000u64, 0..900u64), 2..SPECS_MAX),
+            length in 0..6000u64,
+        ) {
+            let text: Vec<_> = asked.iter().map(|(start, more)| format!("{start}-{}", start + more)).collect();
+            let request = headers(&[("range", &format!("bytes={}", text.join(",")))]);
+            let stored = Validators::of(StatusCode::OK, &headers(&[]), NOW);
+            let covers = |part: &Part, at: u64| part.start <= at && at < part.end();
+            let wanted = |at: u64| asked.iter().any(|(start, more)| (*start..=start + more).contains(&at));
+            match select(&request, &stored, length) {
+                Selection::Parts(parts) => {
+                    prop_assert!(parts.iter().map(|part| part.length).sum::<u64>() < length);
+                    for (index, part) in parts.iter().enumerate() {
+                        prop_assert!(part.length > 0 && part.end() <= length);
+                        prop_assert!(parts.iter().skip(index + 1).all(|other| !part.is_near(*other)));
+                    }
+                    for at in (0..length).filter(|at| wanted(*at)) {
+                        prop_assert_eq!(parts.iter().filter(|part| covers(part, at)).count(), 1);
+                    }
+                }
+                Selection::Part(part) => {
+                    prop_assert!((0..length).all(|at| !wanted(at) || covers(&part, at)));
+                }
+                Selection::Unsatisfiable => prop_assert!(!(0..length).any(wanted)),
+                Selection::Whole => {}
+            }
+        }
+
         #[test]
         fn parts_lie_within(
             bytes: Vec<u8>,

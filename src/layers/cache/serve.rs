@@ -5,26 +5,28 @@ use http::{Method, StatusCode};
 
 use crate::clock::Wall;
 use crate::http::held::DropAtEnd;
-use crate::http::{Body, Request, Response};
+use crate::http::{Body, PartsReader, Request, Response};
 
 use super::entry::Entry;
 use super::flight::{Interest, Lead};
+use super::multipart::Multipart;
 use super::range::{self, Part, Selection};
 use super::validate::{self, Validators};
 
 /// What of a representation answers a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Answer {
     Whole,
     NotModified,
     Part(Part, u64),
+    Parts(Multipart),
     Unsatisfiable(u64),
 }
 
 /// Evaluates the request's conditions and range (RFC 9110 §13.2.2, §14.2).
 fn choose(
     request: &Request,
-    status: StatusCode,
+    (status, headers): (StatusCode, &HeaderMap),
     validators: impl FnOnce() -> Validators,
     length: Option<u64>,
     now: Wall,
@@ -43,18 +45,28 @@ fn choose(
     match range::select(&request.headers, validators, length) {
         Selection::Whole => Answer::Whole,
         Selection::Part(part) => Answer::Part(part, length),
+        Selection::Parts(parts) => {
+            let multipart = Multipart::new(&parts, length, headers.get(header::CONTENT_TYPE));
+            // A long Content-Type makes parts long.
+            if multipart.length < length { Answer::Parts(multipart) } else { Answer::Whole }
+        }
         Selection::Unsatisfiable => Answer::Unsatisfiable(length),
     }
 }
 
 /// The head of an answer: the fields are those of the whole.
-fn head(answer: Answer, status: StatusCode, mut headers: HeaderMap) -> (StatusCode, HeaderMap) {
-    match answer {
+fn head(answer: &Answer, status: StatusCode, mut headers: HeaderMap) -> (StatusCode, HeaderMap) {
+    match *answer {
         Answer::Whole => (status, headers),
         Answer::NotModified => (StatusCode::NOT_MODIFIED, validate::not_modified_fields(&headers)),
         Answer::Part(part, length) => {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.length));
             headers.insert(header::CONTENT_RANGE, range::content_range(part, length));
+            (StatusCode::PARTIAL_CONTENT, headers)
+        }
+        Answer::Parts(ref multipart) => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(multipart.length));
+            headers.insert(header::CONTENT_TYPE, multipart.content_type.clone());
             (StatusCode::PARTIAL_CONTENT, headers)
         }
         Answer::Unsatisfiable(length) => {
@@ -74,12 +86,13 @@ pub fn entry(request: &Request, entry: &Entry, now: Wall) -> Response {
     let length = Some(entry.length());
     let headers = entry.headers(2);
     let validators = || Validators::of(entry.status(), &headers, entry.lifetime().received());
-    let answer = choose(request, entry.status(), validators, length, now);
-    let (status, mut headers) = head(answer, entry.status(), headers);
+    let answer = choose(request, (entry.status(), &headers), validators, length, now);
+    let (status, mut headers) = head(&answer, entry.status(), headers);
     headers.insert(header::AGE, HeaderValue::from(entry.lifetime().age(now).as_secs()));
     let body = match answer {
         Answer::Whole => entry.body(&request.method),
         Answer::Part(part, _) => entry.part(part),
+        Answer::Parts(multipart) => entry.parts(multipart),
         Answer::NotModified | Answer::Unsatisfiable(_) => Body::empty(),
     };
     Response { status, headers, body, upgrade: None }
@@ -89,8 +102,19 @@ pub fn entry(request: &Request, entry: &Entry, now: Wall) -> Response {
 /// the answer's body has ended.
 pub fn lead(request: &Request, lead: &Lead, interest: Interest, now: Wall) -> Option<Response> {
     let validators = || Validators::of(lead.status, &lead.headers, lead.lifetime.received());
-    let answer = choose(request, lead.status, validators, lead.body.length(), now);
-    let (status, mut headers) = head(answer, lead.status, lead.headers.clone());
+    let mut answer = choose(request, (lead.status, &lead.headers), validators, lead.body.length(), now);
+    let parts = match &answer {
+        Answer::Parts(Multipart { pieces, end, .. }) => {
+            let reader = PartsReader::new(&lead.body, pieces.clone(), end.clone());
+            // Parts in another order than they arrive in would have to wait for one another.
+            if reader.is_none() {
+                answer = Answer::Whole;
+            }
+            reader
+        }
+        _ => None,
+    };
+    let (status, mut headers) = head(&answer, lead.status, lead.headers.clone());
     // What other caches had it for.
     let age = lead.lifetime.age(now).as_secs();
     if age > 0 {
@@ -99,6 +123,7 @@ pub fn lead(request: &Request, lead: &Lead, interest: Interest, now: Wall) -> Op
     let mut body = match answer {
         Answer::Whole if request.method != Method::HEAD => Body::shared(lead.body.reader()?),
         Answer::Part(part, _) => Body::shared(lead.body.reader_of(part.start, part.length)?),
+        Answer::Parts(_) => Body::parts(parts?),
         Answer::Whole | Answer::NotModified | Answer::Unsatisfiable(_) => Body::empty(),
     };
     body.hold(DropAtEnd(interest));

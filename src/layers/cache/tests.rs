@@ -919,6 +919,39 @@ async fn a_range_of_something_not_stored_fills_the_whole() {
     assert_eq!(bench.calls(), 1);
 }
 
+/// RFC 9110 §14.2, §15.3.7.2: in the order the body arrives in they are sent while it does; in another order
+/// they would have to wait for one another, and the whole is the answer.
+#[tokio::test]
+async fn several_ranges_of_what_is_on_its_way() {
+    let mut bench = bench();
+    let forward = bench.get_at(0, &[("range", "bytes=1-2, 900-")]);
+    let asked = bench.asked().await;
+    let backward = bench.get_at(0, &[("range", "bytes=900-, 1-2")]);
+    bench.settle().await;
+    let (mut writer, body) = stream(Some(1000));
+    asked.answer(Ok(response_with(200, FRESH, body)));
+    writer.push("abcdefghij".into());
+    let mut forward = forward.await.unwrap().unwrap();
+    assert_eq!((forward.status.as_u16(), field(&forward, "content-range")), (206, None));
+    let length: usize = field(&forward, "content-length").unwrap().parse().unwrap();
+    let boundary = field(&forward, "content-type").unwrap().split_once("boundary=").unwrap().1.to_owned();
+    for expected in [format!("--{boundary}\r\nContent-Range: bytes 1-2/1000\r\n\r\n"), "bc".to_owned()] {
+        let frame = forward.body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), expected, "before the rest is here");
+    }
+    let backward = backward.await.unwrap().unwrap();
+    assert_eq!(backward.status, 200);
+    writer.finish(Some(Bytes::from(vec![b'x'; 990])), None);
+    let rest = text(forward).await;
+    let end = format!("bytes 900-999/1000\r\n\r\n{}\r\n--{boundary}--\r\n", "x".repeat(100));
+    assert!(rest.ends_with(&end), "{rest}");
+    let first = format!("--{boundary}\r\nContent-Range: bytes 1-2/1000\r\n\r\nbc");
+    assert_eq!(first.len() + rest.len(), length);
+    assert_eq!(text(backward).await.len(), 1000);
+    bench.is_idle().await;
+    assert_eq!(bench.calls(), 1);
+}
+
 #[tokio::test]
 async fn a_head_that_is_not_stored_goes_alone() {
     let mut bench = bench();
