@@ -26,6 +26,7 @@ use crate::layers::respond::{self, Respond};
 use crate::layers::retry::{Budget, Retry};
 use crate::layers::transform::{TransformRequest, TransformResponse};
 use crate::layers::{Inner, refuse::Refuse};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::plan::{AnswerPlan, OriginPlan, Plan, RoutePlan};
 use crate::route::{Found, RouteTable};
@@ -51,6 +52,8 @@ const UNROUTED: &str = "-";
 pub struct Shared {
     /// The metrics.
     pub metrics: Metrics,
+    /// The budget of all bodies in memory.
+    pub memory: Memory,
     /// The stored responses.
     pub store: Arc<Store>,
     /// The access log, unless it is off.
@@ -319,7 +322,8 @@ impl Builder<'_> {
         let origin = self.origins.get(name)?;
         let budget = origin.budgets.iter().find(|budget| budget.plan() == retry.budget)?;
         let balanced = Balance(origin.upstream.clone());
-        let retried = Retry::new(retry.clone(), budget.clone(), metrics, &route.name, balanced);
+        let memory = self.shared.memory.clone();
+        let retried = Retry::new(retry.clone(), budget.clone(), memory, metrics, &route.name, balanced);
         let admitted = Admission::new(origin.gate.clone(), retried);
         let limited = RateLimit::new(inner, metrics, &route.name, admitted);
         let store = self.shared.store.clone();

@@ -17,7 +17,7 @@
 //! | [`route`] | pure matching |
 //! | [`config`] and [`plan`] | what the user wrote; what it means, validated, without I/O |
 //! | [`error`] | every way a request can fail, by culprit |
-//! | [`clock`], [`units`], [`report`], [`metrics`], [`telemetry`] | what everybody uses |
+//! | [`clock`], [`units`], [`report`], [`memory`], [`metrics`], [`telemetry`] | what everybody uses |
 //!
 //! Imports go downhill: a module imports only modules of a lower rank. A test checks it.
 //!
@@ -52,6 +52,7 @@ pub mod gateway;
 pub mod http;
 pub mod layers;
 pub mod lifecycle;
+pub mod memory;
 pub mod metrics;
 pub mod net;
 pub mod plan;

@@ -73,6 +73,8 @@ pub struct ServerPlan {
     pub max_body: u64,
     /// For requests in flight after the signal to stop.
     pub drain_timeout: Duration,
+    /// For all bodies in memory together, in bytes.
+    pub memory_limit: u64,
     /// How paths are normalised.
     pub paths: PathRules,
 }
@@ -167,7 +169,12 @@ impl Plan {
             admin: sockets::admin(&config.admin.listen, &root.key("admin").key("listen"), &mut report),
             log: access_log::plan::plan(&config.log, &root.key("log"), &mut report),
             listeners: sockets::listeners(&config.listener, &root.key("listener"), &mut report),
-            store: cache::plan::plan_store(&config.cache, &root.key("cache"), &mut report),
+            store: cache::plan::plan_store(
+                &config.cache,
+                config.server.memory_limit,
+                &root.key("cache"),
+                &mut report,
+            ),
             upstreams: upstreams(&config.upstream, &root.key("upstream"), &mut report),
             routes: routes(config, &server, &root.key("route"), &mut report),
             server,

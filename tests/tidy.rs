@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The ranks of `src/`: a module imports only modules of a lower rank.
-const RANKS: [(&str, u8); 20] = [
+const RANKS: [(&str, u8); 21] = [
     ("main", 9),
     ("cli", 8),
     ("server", 7),
@@ -23,6 +23,7 @@ const RANKS: [(&str, u8); 20] = [
     ("telemetry", 1),
     ("lifecycle", 0),
     ("error", 0),
+    ("memory", 0),
     ("report", 0),
     ("units", 0),
     ("clock", 0),

@@ -32,6 +32,9 @@ pub struct ServerConfig {
     pub max_body: Size,
     /// How long requests in flight may take after the signal to stop.
     pub drain_timeout: Time,
+    /// The memory that bodies may take in all: stored responses, responses on their way into the store,
+    /// request bodies kept for retries. Beyond it responses pass through unstored. Needs a restart.
+    pub memory_limit: Size,
     /// What becomes of repeated slashes in a path: `//a` matches and forwards as `/a`.
     pub merge_slashes: bool,
     /// What becomes of an encoded slash (`%2f`) in a path: kept as it is, or refused with 400.
@@ -52,6 +55,7 @@ impl Default for ServerConfig {
             max_headers: 100,
             max_body: Size::mib(10),
             drain_timeout: Time::secs(30),
+            memory_limit: Size::mib(512),
             merge_slashes: true,
             encoded_slash: EncodedSlash::Keep,
         }

@@ -114,12 +114,13 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::super::Body;
-    use super::super::shared::{Limits, SharedWriter, Unmetered};
+    use super::super::shared::{Limits, SharedWriter};
     use super::*;
+    use crate::memory::{Memory, Use};
 
     fn writer() -> SharedWriter {
         let limits = Limits { keep: 1024, window: 64, patience: Duration::from_secs(5) };
-        SharedWriter::new(limits, Some(10), Box::new(Unmetered))
+        SharedWriter::new(limits, Some(10), Memory::unlimited().hold(Use::Filling))
     }
 
     fn pieces(all: &[(&'static str, u64, u64)]) -> VecDeque<Piece> {

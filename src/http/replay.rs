@@ -2,9 +2,10 @@
 //!
 //! ```no_run
 //! # use forebay::http::{incoming::Incoming, replay::Replay};
+//! # use forebay::memory::{Memory, Use};
 //! # fn send(_: Replay) -> Result<(), ()> { Err(()) }
-//! # fn example(incoming: Incoming) {
-//! let (first, handle) = Replay::new(incoming, 64 * 1024);
+//! # fn example(incoming: Incoming, memory: Memory) {
+//! let (first, handle) = Replay::new(incoming, 64 * 1024, memory.hold(Use::Replay));
 //! if send(first).is_err()
 //!     && let Some(second) = handle.again()
 //! {
@@ -18,7 +19,8 @@
 //! - Only the newest attempt reads. An older one that is still polled, by a connection that has not noticed
 //!   yet that nobody waits for it, gets an error: it must neither take bytes from the newer one nor end its
 //!   message cleanly.
-//! - A body that is larger than the bound can still be sent again as long as none of it was read.
+//! - A body that is larger than the bound, or than what is left of the process's memory, can still be sent
+//!   again as long as none of it was read.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +31,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::error::{ClientError, Error};
+use crate::memory::Hold;
 
 use super::incoming::Incoming;
 
@@ -61,6 +64,8 @@ struct Shared<B> {
     max: usize,
     /// How many are.
     size: usize,
+    /// The same, in the process's budget.
+    memory: Hold,
     /// Whether everything that was read is kept.
     intact: bool,
     progress: Progress,
@@ -79,8 +84,9 @@ fn lock<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
 }
 
 impl<B: Body<Data = Bytes, Error = Error> + Unpin> Replay<B> {
-    /// The first attempt's view of `source`, and the handle for more; at most `max_bytes` are kept.
-    pub fn new(source: B, max_bytes: usize) -> (Self, ReplayHandle<B>) {
+    /// The first attempt's view of `source`, and the handle for more; at most `max_bytes` are kept, and no
+    /// more than `memory` can hold.
+    pub fn new(source: B, max_bytes: usize, memory: Hold) -> (Self, ReplayHandle<B>) {
         // A body known to be too large is not even begun to be kept.
         let max = if source.size_hint().lower() > max_bytes as u64 { 0 } else { max_bytes };
         let shared = Arc::new(Mutex::new(Shared {
@@ -91,6 +97,7 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Replay<B> {
             trailers: None,
             max,
             size: 0,
+            memory,
             intact: true,
             progress: Progress::Open,
             waker: None,
@@ -234,7 +241,7 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Shared<B> {
             }
             (None, None) => 0,
         };
-        if !self.intact || size > self.max - self.size {
+        if !self.intact || size > self.max - self.size || !self.memory.try_grow(size as u64) {
             return self.forget();
         }
         self.size += size;
@@ -257,6 +264,7 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Shared<B> {
         self.kept = Vec::new();
         self.tail = BytesMut::new();
         self.size = 0;
+        self.memory.set(0);
         self.max = 0;
     }
 }
@@ -293,6 +301,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::memory::{Memory, Use};
+
+    fn room() -> Hold {
+        Memory::unlimited().hold(Use::Replay)
+    }
 
     /// A source that does step by step what it is told.
     struct Script {
@@ -365,8 +378,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_process_has_no_room_for_is_not_kept() {
+        for (limit, again) in [(4, true), (3, false)] {
+            let memory = Memory::new(limit);
+            let source = script([data("ab"), data("cd"), data("ef")]);
+            let (mut first, handle) = Replay::new(source, 100, memory.hold(Use::Replay));
+            assert!(poll(&mut first).is_ready() && poll(&mut first).is_ready());
+            assert_eq!(handle.can_replay(), again, "{limit}");
+            assert_eq!(memory.used_for(Use::Replay), if again { 4 } else { 0 });
+            drop((first, handle));
+            assert_eq!(memory.used(), 0);
+        }
+    }
+
+    #[test]
     fn another_attempt_replays_and_continues() {
-        let (mut first, handle) = Replay::new(script([data("ab"), data("cd"), data("ef")]), 100);
+        let (mut first, handle) = Replay::new(script([data("ab"), data("cd"), data("ef")]), 100, room());
         assert!(poll(&mut first).is_ready());
         assert!(poll(&mut first).is_ready());
         drop(first);
@@ -380,7 +407,8 @@ mod tests {
     fn trailers_are_replayed() {
         let mut trailers = HeaderMap::new();
         trailers.insert("x-sum", "1".parse().unwrap());
-        let (mut first, handle) = Replay::new(script([data("ab"), Step::Trailers(trailers.clone())]), 100);
+        let (mut first, handle) =
+            Replay::new(script([data("ab"), Step::Trailers(trailers.clone())]), 100, room());
         assert_eq!(read(&mut first), (b"ab".to_vec(), Some(trailers.clone())));
         assert!(first.is_end_stream());
         let mut second = handle.again().unwrap();
@@ -390,7 +418,7 @@ mod tests {
 
     #[test]
     fn beyond_the_bound_nothing_is_kept() {
-        let (mut first, handle) = Replay::new(script([data("abc"), data("d"), data("e")]), 3);
+        let (mut first, handle) = Replay::new(script([data("abc"), data("d"), data("e")]), 3, room());
         assert!(poll(&mut first).is_ready());
         assert!(handle.can_replay());
         assert!(poll(&mut first).is_ready());
@@ -403,7 +431,7 @@ mod tests {
     #[test]
     fn a_large_body_of_which_nothing_was_read_can_be_sent_again() {
         let source = Script { steps: [data("abcdef")].into(), sized: true };
-        let (first, handle) = Replay::new(source, 3);
+        let (first, handle) = Replay::new(source, 3, room());
         drop(first);
         let mut second = handle.again().unwrap();
         assert_eq!(read(&mut second).0, b"abcdef");
@@ -412,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_client_error_reaches_the_attempt_and_ends_the_replay() {
-        let (mut first, handle) = Replay::new(script([data("ab"), Step::Fail]), 100);
+        let (mut first, handle) = Replay::new(script([data("ab"), Step::Fail]), 100, room());
         assert!(matches!(poll(&mut first), Poll::Ready(Some(Ok(_)))));
         assert!(matches!(poll(&mut first), Poll::Ready(Some(Err(Error::Client(ClientError::BadBody))))));
         assert!(!first.is_end_stream(), "RFC 9112 §8: an incomplete request never looks complete");
@@ -422,7 +450,7 @@ mod tests {
 
     #[test]
     fn without_a_handle_nothing_is_kept() {
-        let (mut first, handle) = Replay::new(script([data("ab"), data("cd"), data("ef")]), 100);
+        let (mut first, handle) = Replay::new(script([data("ab"), data("cd"), data("ef")]), 100, room());
         assert!(poll(&mut first).is_ready());
         let mut second = handle.again().unwrap();
         drop(handle);
@@ -441,7 +469,7 @@ mod tests {
         }
         let count = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(count.clone());
-        let (mut first, handle) = Replay::new(script([Step::Wait, data("ab")]), 100);
+        let (mut first, handle) = Replay::new(script([Step::Wait, data("ab")]), 100, room());
         assert!(first.poll_frame(&mut Context::from_waker(&waker)).is_pending());
         let before = count.0.load(Ordering::Relaxed);
         let mut second = handle.again().unwrap();
@@ -463,7 +491,7 @@ mod tests {
         ) {
             let whole: Vec<u8> = chunks.iter().flatten().flatten().copied().collect();
             let steps = chunks.into_iter().map(|chunk| chunk.map_or(Step::Wait, Step::Data)).collect();
-            let (mut attempt, handle) = Replay::new(Script { steps, sized }, max);
+            let (mut attempt, handle) = Replay::new(Script { steps, sized }, max, room());
             let mut furthest = 0;
             for cut in cuts {
                 let mut seen = Vec::new();

@@ -2,12 +2,13 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use forebay::http::shared::{Limits, SharedWriter, Unmetered};
+//! use forebay::http::shared::{Limits, SharedWriter};
+//! use forebay::memory::{Memory, Use};
 //! use http_body_util::BodyExt;
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
 //! let limits = Limits { keep: 1024, window: 64, patience: Duration::from_secs(5) };
-//! let mut writer = SharedWriter::new(limits, None, Box::new(Unmetered));
+//! let mut writer = SharedWriter::new(limits, None, Memory::new(4096).hold(Use::Filling));
 //! let early = writer.body().reader().ok_or("gone")?;
 //! writer.push("for".into());
 //! let late = writer.body().reader().ok_or("gone")?; // gets everything from the first byte
@@ -20,11 +21,11 @@
 //! ```
 //!
 //! A body begins **kept**: every chunk stays, so that a reader may join at any time and nobody waits for
-//! anybody; it is bounded by [`Limits::keep`] and by the [`Budget`]. A body that outgrows one of them is
-//! **streamed** from then on: chunks all readers have passed are freed, no reader joins once the first one
-//! is, and the writer waits for the slowest reader within [`Limits::window`]. Where that one holds others
-//! back for longer than [`Limits::patience`] in all, it is cut off; a reader that is alone sets the pace and
-//! never is.
+//! anybody; it is bounded by [`Limits::keep`] and by the process's [`Memory`](crate::memory::Memory). A body
+//! that outgrows one of them is **streamed** from then on: chunks all readers have passed are freed, no
+//! reader joins once the first one is, and the writer waits for the slowest reader within [`Limits::window`],
+//! which is one chunk where memory is tight. Where that one holds others back for longer than
+//! [`Limits::patience`] in all, it is cut off; a reader that is alone sets the pace and never is.
 
 mod state;
 
@@ -39,6 +40,7 @@ use tokio::sync::Notify;
 
 use crate::clock;
 use crate::error::{Error, UpstreamError, UpstreamErrorKind};
+use crate::memory::Hold;
 
 use self::state::{Ending, Seat, State, wake};
 
@@ -52,22 +54,6 @@ pub struct Limits {
     pub window: u64,
     /// How long, in all, a slow reader may keep the others waiting before it is cut off.
     pub patience: Duration,
-}
-
-/// Accounts for what a kept body holds; what was charged is given back at its drop.
-pub trait Budget: Send + 'static {
-    /// Asks for so many bytes more; `false` turns the body into a streamed one, and the budget is dropped.
-    fn charge(&mut self, bytes: u64) -> bool;
-}
-
-/// A [`Budget`] that always grants.
-#[derive(Clone, Copy, Debug)]
-pub struct Unmetered;
-
-impl Budget for Unmetered {
-    fn charge(&mut self, _: u64) -> bool {
-        true
-    }
 }
 
 /// The one writer. Dropped without [`finish`](Self::finish), it fails the readers with
@@ -108,9 +94,10 @@ impl Shared {
 }
 
 impl SharedWriter {
-    /// An empty body that will have `length` bytes, where that is known.
-    pub fn new(limits: Limits, length: Option<u64>, budget: Box<dyn Budget>) -> Self {
-        let state = State::new(limits.window, budget);
+    /// An empty body that will have `length` bytes, where that is known. What `memory` holds already is set
+    /// aside for it; beyond that it asks for more as chunks arrive.
+    pub fn new(limits: Limits, length: Option<u64>, memory: Hold) -> Self {
+        let state = State::new(limits.window, memory);
         let shared = Arc::new(Shared { state: Mutex::new(state), room: Notify::new(), length });
         Self { body: SharedBody(shared), limits, patience: limits.patience }
     }
@@ -127,7 +114,7 @@ impl SharedWriter {
 
     /// Whether every chunk is still here.
     pub fn is_kept(&self) -> bool {
-        self.body.0.lock().budget.is_some()
+        self.body.0.lock().kept
     }
 
     /// Waits until there is room for a chunk: at once unless the body is streamed. Cancel-safe.
@@ -166,11 +153,10 @@ impl SharedWriter {
         let (kept, wakers) = {
             let mut state = self.body.0.lock();
             let bytes = chunk.len() as u64;
-            let fits = state.total + bytes <= self.limits.keep
-                && state.budget.as_mut().is_some_and(|budget| budget.charge(bytes));
+            let fits = state.kept && state.total + bytes <= self.limits.keep && state.charge(bytes);
             state.push(chunk);
             if !fits {
-                state.budget = None;
+                state.kept = false;
                 state.free();
             }
             (fits, state.wakers())
@@ -182,8 +168,7 @@ impl SharedWriter {
     /// Every chunk so far, if the body is kept.
     pub fn chunks(&self) -> Option<Vec<Bytes>> {
         let state = self.body.0.lock();
-        state.budget.as_ref()?;
-        Some(state.chunks.iter().cloned().collect())
+        state.kept.then(|| state.chunks.iter().cloned().collect())
     }
 
     /// Ends the body well, after one `last` chunk and with `trailers`, where there are some.
@@ -314,7 +299,7 @@ impl SharedReader {
             let chunk = chunk.clone();
             seat.next += 1;
             let last = seat.next == end && matches!(state.end, Some(Ending::Complete(None)));
-            let was_slowest = index == 0 && state.budget.is_none();
+            let was_slowest = index == 0 && !state.kept;
             let room = was_slowest && state.free();
             drop(guard);
             if room {
@@ -362,7 +347,7 @@ impl SharedReader {
             if let Some(seat) = state.seats.get_mut(self.seat) {
                 *seat = None;
             }
-            state.budget.is_none() && state.free()
+            !state.kept && state.free()
         };
         if room {
             self.shared.room.notify_one();

@@ -21,6 +21,7 @@
 mod counter;
 mod gauge;
 mod histogram;
+pub mod memory;
 pub mod process;
 mod registry;
 mod shard;

@@ -44,6 +44,7 @@ pub(super) fn server(config: &ServerConfig, at: &Path, report: &mut Report) -> S
         max_headers,
         max_body: config.max_body.bytes(),
         drain_timeout: config.drain_timeout.get(),
+        memory_limit: config.memory_limit.bytes(),
         paths: PathRules {
             merge_slashes: config.merge_slashes,
             reject_encoded_slash: config.encoded_slash == EncodedSlash::Reject,

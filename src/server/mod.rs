@@ -33,6 +33,7 @@ use crate::gateway::{Gateway, Origin, Route, Shared, TableError};
 use crate::layers::access_log::LogWriter;
 use crate::layers::cache::Store;
 use crate::lifecycle::Lifecycle;
+use crate::memory::Memory;
 use crate::metrics::{self, Metrics};
 use crate::plan::{ListenerPlan, Plan};
 use crate::upstream;
@@ -121,8 +122,10 @@ impl Server {
         let metrics = Metrics::default();
         metrics::process::register(&metrics);
         let log = LogWriter::start(&plan.log, &metrics).map_err(StartError::Log)?;
-        let store = Arc::new(Store::new(&plan.store, &metrics));
-        let shared = Shared { metrics: metrics.clone(), store, log };
+        let memory = Memory::new(plan.server.memory_limit);
+        metrics::memory::register(&metrics, &memory);
+        let store = Arc::new(Store::new(&plan.store, memory.clone(), &metrics));
+        let shared = Shared { metrics: metrics.clone(), memory, store, log };
         let gateway = Arc::new(Gateway::from_plan(&plan, shared.clone())?);
         let watch = Watch::default();
         let stop = CancellationToken::new();
@@ -343,6 +346,7 @@ fn warn_of_restarts(old: &Plan, new: &Plan) {
         ("server.max_connections", old.server.max_connections != new.server.max_connections),
         ("admin.listen", old.admin != new.admin),
         ("log", old.log != new.log),
+        ("server.memory_limit", old.server.memory_limit != new.server.memory_limit),
         ("cache", old.store != new.store),
     ];
     for (key, _) in changed.into_iter().filter(|(_, changed)| *changed) {

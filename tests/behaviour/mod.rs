@@ -5,6 +5,7 @@ mod cache;
 mod forwarding;
 mod lifecycle;
 mod limits;
+mod memory;
 mod observability;
 mod ranges;
 mod reload;

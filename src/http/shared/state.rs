@@ -8,8 +8,12 @@ use http::HeaderMap;
 use smallvec::SmallVec;
 
 use crate::error::Error;
+use crate::memory::Hold;
 
-use super::{Budget, Shared};
+use super::Shared;
+
+/// What a chunk takes beside its bytes, in bytes.
+const CHUNK_OVERHEAD: u64 = 64;
 
 /// Chunks, readers and the end.
 pub(super) struct State {
@@ -20,9 +24,13 @@ pub(super) struct State {
     pub(super) held: u64,
     /// Bytes ever pushed.
     pub(super) total: u64,
-    /// Present while the body is kept.
-    pub(super) budget: Option<Box<dyn Budget>>,
-    pub(super) window: u64,
+    /// Whether every chunk stays.
+    pub(super) kept: bool,
+    /// What it may take while it is kept, and what it takes once it is streamed.
+    memory: Hold,
+    /// What it takes of that while it is kept.
+    charged: u64,
+    window: u64,
     pub(super) seats: Vec<Option<Seat>>,
     pub(super) end: Option<Ending>,
 }
@@ -45,13 +53,15 @@ pub(super) enum Ending {
 pub(super) type Wakers = SmallVec<[Waker; 8]>;
 
 impl State {
-    pub(super) fn new(window: u64, budget: Box<dyn Budget>) -> Self {
+    pub(super) fn new(window: u64, memory: Hold) -> Self {
         Self {
             chunks: VecDeque::new(),
             base: 0,
             held: 0,
             total: 0,
-            budget: Some(budget),
+            kept: true,
+            memory,
+            charged: 0,
             window: window.max(1),
             seats: Vec::new(),
             end: None,
@@ -66,6 +76,17 @@ impl State {
         self.base + self.chunks.len() as u64
     }
 
+    /// Asks for room for one chunk more to keep, beyond what was set aside.
+    pub(super) fn charge(&mut self, bytes: u64) -> bool {
+        let charged = self.charged + bytes + CHUNK_OVERHEAD;
+        let more = charged.saturating_sub(self.memory.bytes());
+        let granted = more == 0 || self.memory.try_grow(more);
+        if granted {
+            self.charged = charged;
+        }
+        granted
+    }
+
     pub(super) fn push(&mut self, chunk: Bytes) {
         self.held += chunk.len() as u64;
         self.total += chunk.len() as u64;
@@ -74,17 +95,19 @@ impl State {
 
     /// Frees what all readers have passed and does not fit the window; says whether there is room for more.
     pub(super) fn free(&mut self) -> bool {
-        if self.budget.is_some() {
+        if self.kept {
             return true;
         }
+        let window = if self.memory.memory().is_tight() { 1 } else { self.window };
         let slowest = self.seats.iter().flatten().filter(|seat| !seat.cut).map(|seat| seat.next).min();
         let slowest = slowest.unwrap_or_else(|| self.end_number());
-        while self.held >= self.window && self.base < slowest {
+        while self.held >= window && self.base < slowest {
             let Some(chunk) = self.chunks.pop_front() else { break };
             self.held -= chunk.len() as u64;
             self.base += 1;
         }
-        self.held < self.window
+        self.memory.set(self.held + self.chunks.len() as u64 * CHUNK_OVERHEAD);
+        self.held < window
     }
 
     /// Whether some reader has everything there is, and waits.
@@ -118,7 +141,7 @@ impl std::fmt::Debug for Shared {
         f.debug_struct("Shared")
             .field("total", &state.total)
             .field("held", &state.held)
-            .field("kept", &state.budget.is_some())
+            .field("kept", &state.kept)
             .field("readers", &state.seats.iter().flatten().count())
             .finish()
     }

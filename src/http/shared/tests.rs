@@ -1,33 +1,13 @@
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use http_body_util::BodyExt;
 
 use super::*;
 use crate::http::Body;
+use crate::memory::{Memory, Use};
 
 const SMALL: Limits = Limits { keep: 8, window: 4, patience: Duration::from_secs(10) };
 
-/// Grants up to a number of bytes, and tells when it is given back.
-struct Purse(Arc<AtomicU64>, u64);
-
-impl Budget for Purse {
-    fn charge(&mut self, bytes: u64) -> bool {
-        let granted = self.0.load(Ordering::Relaxed) + bytes <= self.1;
-        if granted {
-            self.0.fetch_add(bytes, Ordering::Relaxed);
-        }
-        granted
-    }
-}
-
-impl Drop for Purse {
-    fn drop(&mut self) {
-        self.0.store(0, Ordering::Relaxed);
-    }
-}
-
 fn writer(limits: Limits, length: Option<u64>) -> SharedWriter {
-    SharedWriter::new(limits, length, Box::new(Unmetered))
+    SharedWriter::new(limits, length, Memory::unlimited().hold(Use::Filling))
 }
 
 async fn frame(reader: &mut SharedReader) -> Option<Result<Frame<Bytes>, Error>> {
@@ -166,26 +146,75 @@ async fn a_reader_too_slow_for_the_others_is_cut_and_one_alone_is_not() {
 }
 
 #[tokio::test]
-async fn the_budget_is_given_back() {
-    let used = Arc::new(AtomicU64::new(0));
-    let mut writer = SharedWriter::new(SMALL, None, Box::new(Purse(used.clone(), 5)));
-    let reader = writer.body().reader().unwrap();
-    assert!(writer.push("abc".into()));
-    assert_eq!(used.load(Ordering::Relaxed), 3);
-    assert!(!writer.push("def".into()), "beyond the budget");
-    assert_eq!(used.load(Ordering::Relaxed), 0, "what is streamed is not charged");
+async fn the_memory_is_given_back() {
+    let memory = Memory::new(200);
+    let mut writer = SharedWriter::new(SMALL, None, memory.hold(Use::Filling));
+    let mut reader = writer.body().reader().unwrap();
+    assert!(writer.push("abc".into()) && writer.push("def".into()));
+    assert!(memory.used() >= 6);
+    let other = SharedWriter::new(SMALL, None, memory.hold(Use::Filling));
+    let mut other_reader = other.body().reader().unwrap();
+    let mut other = other;
+    assert!(!other.push("ghi".into()), "beyond what is left");
+    assert!(other.chunks().is_none());
+    assert_eq!(data(&mut other_reader).await, "ghi");
+    other.finish(None, None);
+    assert!(frame(&mut other_reader).await.is_none());
     writer.finish(None, None);
-    assert_eq!(Body::shared(reader).collect().await.unwrap().to_bytes(), "abcdef");
+    assert_eq!(data(&mut reader).await, "abc");
+    assert!(memory.used() >= 6, "a reader still needs it");
+    drop((reader, other_reader));
+    assert_eq!(memory.used(), 0);
+}
 
-    let mut writer = SharedWriter::new(SMALL, None, Box::new(Purse(used.clone(), 5)));
-    let body = writer.body();
-    writer.push("abc".into());
-    writer.finish(None, None);
-    let reader = body.reader().unwrap();
-    drop(body);
-    assert_eq!(used.load(Ordering::Relaxed), 3, "a reader still needs it");
-    drop(reader);
-    assert_eq!(used.load(Ordering::Relaxed), 0);
+#[tokio::test]
+async fn what_is_streamed_is_counted_while_it_is_there() {
+    let memory = Memory::new(1 << 20);
+    let mut writer = SharedWriter::new(SMALL, None, memory.hold(Use::Filling));
+    let mut reader = writer.body().reader().unwrap();
+    assert!(!writer.push("123456789".into()));
+    let one = memory.used();
+    assert!(one >= 9);
+    assert_eq!(data(&mut reader).await, "123456789");
+    writer.ready().await;
+    assert!(memory.used() < 9, "nobody needs the first chunk any more");
+    writer.push("0".into());
+    assert!((1..one).contains(&memory.used()));
+    drop((reader, writer));
+    assert_eq!(memory.used(), 0);
+}
+
+/// What a head announces is set aside at once, so that of many large bodies some arrive whole.
+#[tokio::test]
+async fn what_was_set_aside_needs_no_more_room() {
+    let memory = Memory::new(1000);
+    let mut hold = memory.hold(Use::Filling);
+    assert!(hold.try_grow(900));
+    let limits = Limits { keep: 900, ..SMALL };
+    let mut writer = SharedWriter::new(limits, Some(600), hold);
+    let mut filler = memory.hold(Use::Stored);
+    assert!(filler.try_grow(100));
+    assert!(writer.push(vec![b'x'; 600].into()));
+    assert_eq!(memory.used(), 1000);
+    drop((writer, filler));
+    assert_eq!(memory.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_memory_is_tight_the_window_is_one_chunk() {
+    let memory = Memory::new(1000);
+    let mut filler = memory.hold(Use::Stored);
+    assert!(filler.try_grow(990));
+    let limits = Limits { keep: 0, window: 500, ..SMALL };
+    let mut writer = SharedWriter::new(limits, None, memory.hold(Use::Filling));
+    let mut reader = writer.body().reader().unwrap();
+    writer.push("a".into());
+    assert!(tokio::time::timeout(Duration::from_secs(3600), writer.ready()).await.is_err());
+    drop(filler);
+    writer.ready().await;
+    writer.push("b".into());
+    writer.ready().await;
+    assert_eq!((data(&mut reader).await, data(&mut reader).await), ("a".into(), "b".into()));
 }
 
 #[tokio::test]

@@ -41,12 +41,14 @@ impl Core {
     ) -> Option<Response> {
         let now = now_for(request);
         let mut response = serve::lead(request, lead, interest, now)?;
+        let never_shared =
+            Some(fetch.collapse().as_str()).filter(|_| fetch.collapse() == Collapse::NeverShared);
         let forwarded = Forwarded {
             status: Some(lead.status),
             ttl: lead.stored.then(|| lead.lifetime.ttl(now)),
             stored: lead.stored,
             collapsed,
-            detail: Some(fetch.collapse().as_str()).filter(|_| fetch.collapse() == Collapse::NeverShared),
+            detail: lead.detail.or(never_shared),
             ..Forwarded::new(fetch.forward())
         };
         self.meter.mark(&request.trail, &Outcome::Forwarded(forwarded), &mut response);

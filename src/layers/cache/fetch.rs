@@ -237,9 +237,8 @@ impl<S: Inner> Cache<S> {
         let copy = fill::plain_copy(request, request.trail.clone());
         self.launch(core, copy, fetch, listed_key.into(), &interest, Some(sender));
         match receiver.await {
-            Ok(Led::Shared { lead, withheld, anchor }) => {
+            Ok(Led::Shared { lead, withheld }) => {
                 let answer = core.shared(request, fetch, &lead, interest, false);
-                drop(anchor);
                 let Some(mut response) = answer else { return Round::Alone("first-bytes-gone") };
                 for (name, value) in withheld {
                     response.headers.append(name, value);

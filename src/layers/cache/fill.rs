@@ -9,7 +9,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use http_body::Body as _;
@@ -17,24 +16,17 @@ use tokio::sync::oneshot;
 
 use crate::clock::{self, Now};
 use crate::error::{Error, InternalError};
-use crate::http::shared::{Limits, SharedReader, SharedWriter};
 use crate::http::{Attempt, Request, RequestBody, Response, Trail};
 use crate::layers::Inner;
 use crate::metrics::GaugeHold;
 
 use super::core::{Core, Verdict};
 use super::directives::{RequestDirectives, ResponseDirectives};
-use super::entry::{Entry, StoredBody};
+use super::entry::Entry;
 use super::flight::{Apart, Flight, Landing, Lead};
 use super::freshness::{self, Timing};
 use super::storable::{self, NotStored};
 use super::validate;
-
-/// How far, in bytes, the readers of a response too large to store may be apart.
-const WINDOW: u64 = 256 * 1024;
-
-/// How long in all the slowest of them may keep the others waiting.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a key is remembered whose answers cannot be shared.
 const PASS_TIME: Duration = Duration::from_secs(10);
@@ -71,8 +63,6 @@ pub enum Led {
         lead: Arc<Lead>,
         /// The fields that only the leader may see (`no-cache="set-cookie"`).
         withheld: Box<[(HeaderName, HeaderValue)]>,
-        /// Keeps the first byte where it is until the leader reads by itself.
-        anchor: Option<SharedReader>,
     },
     /// A response for it alone.
     Own(Response, Apart),
@@ -142,14 +132,14 @@ impl Drop for Listing {
 pub(super) struct Fill {
     pub(super) listing: Listing,
     pub(super) core: Arc<Core>,
-    key: Box<[u8]>,
+    pub(super) key: Box<[u8]>,
     request: Request,
     directives: RequestDirectives,
     unknown: bool,
     stale: Option<Arc<Entry>>,
     stale_on_error: bool,
     pub(super) background: bool,
-    leader: Option<oneshot::Sender<Led>>,
+    pub(super) leader: Option<oneshot::Sender<Led>>,
     _counted: GaugeHold,
 }
 
@@ -251,18 +241,27 @@ impl Fill {
             Ok(length) => length,
             Err(reason) => return self.keep_apart(response, reason).await,
         };
-        let too_large = length.is_some_and(|length| length > self.core.store.max_object());
-        match self.judge(response.status, &response.headers, sent, now) {
-            Ok(_) if too_large => self.keep_apart(response, NotStored::TooLarge.as_str()).await,
-            Ok(verdict) => self.share(response, verdict, length, now).await,
-            Err(reason) => self.keep_apart(response, reason.as_str()).await,
+        let verdict = match self.judge(response.status, &response.headers, sent, now) {
+            Ok(verdict) => verdict,
+            Err(reason) => return self.keep_apart(response, reason.as_str()).await,
+        };
+        match self.room(length) {
+            Err(reason) if !self.is_followed() => self.keep_apart(response, reason.as_str()).await,
+            room => self.share(response, verdict, length, room, now).await,
         }
+    }
+
+    /// Whether anybody but the leader waits for it.
+    fn is_followed(&self) -> bool {
+        let leader = self.leader.as_ref().is_some_and(|leader| !leader.is_closed());
+        self.listing.flight.interested() > usize::from(leader)
     }
 
     /// The response is for the leader alone; the followers go on at once, each on its own.
     async fn keep_apart(mut self, response: Response, reason: &'static str) {
         let apart = Apart { reason, trouble: freshness::is_error(response.status) };
-        let tells = !response.status.is_server_error();
+        self.core.meter.not_stored(reason);
+        let tells = !response.status.is_server_error() && !NotStored::is_want_of_room(reason);
         if tells {
             self.learn(false);
         }
@@ -280,7 +279,7 @@ impl Fill {
     }
 
     /// Remembers what the answer for an unknown key was like.
-    fn learn(&self, shared: bool) {
+    pub(super) fn learn(&self, shared: bool) {
         if self.unknown {
             let authorized = self.request.headers.contains_key(header::AUTHORIZATION);
             self.core.evidence.learn(authorized, shared, clock::now().wall);
@@ -292,79 +291,6 @@ impl Fill {
         let until = clock::now().wall.plus(PASS_TIME);
         self.core.store.mark_pass(&self.listing.key, until).await;
     }
-
-    /// Shares the response while it arrives, and stores it when it is complete.
-    async fn share(
-        mut self,
-        response: Response,
-        (verdict, directives): (Verdict, ResponseDirectives),
-        length: Option<u64>,
-        now: Now,
-    ) {
-        let store = &self.core.store;
-        let limits = Limits { keep: store.max_object(), window: WINDOW, patience: PATIENCE };
-        let writer = SharedWriter::new(limits, length, store.fill_budget());
-        let Response { status, mut headers, body, .. } = response;
-        let withheld = withheld(&headers, &directives);
-        storable::prepare(&mut headers, &directives, now.wall);
-        let lead = Arc::new(Lead {
-            status,
-            variant: verdict.variant,
-            lifetime: verdict.lifetime,
-            body: writer.body(),
-            stored: !self.listing.flight.is_void(),
-            headers,
-        });
-        self.learn(true);
-        // Still on the list: whoever comes now reads what is here already.
-        self.listing.flight.go_on();
-        if let Some(leader) = self.leader.take() {
-            let anchor = lead.body.reader();
-            let _ = leader.send(Led::Shared { lead: Arc::clone(&lead), withheld, anchor });
-        }
-        self.listing.flight.land(Landing::Shared(Arc::clone(&lead)));
-        let Some((writer, last, trailers)) = self.pump(writer, body, length).await else { return };
-        if let Some(chunks) = writer.chunks() {
-            self.complete(&lead, chunks, last.clone()).await;
-        }
-        self.listing.leave();
-        writer.finish(last, trailers);
-    }
-
-    /// Stores a complete body, unless it turned out too large or the key was invalidated meanwhile.
-    async fn complete(&self, lead: &Lead, mut chunks: Vec<Bytes>, last: Option<Bytes>) {
-        chunks.extend(last);
-        let length: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        if length > self.core.store.max_object() {
-            return;
-        }
-        let body = StoredBody::pack(&chunks).await;
-        drop(chunks);
-        let entry = Entry::new(lead.status, &lead.headers, lead.lifetime, lead.variant.clone(), body);
-        self.store(&Arc::new(entry)).await;
-    }
-
-    async fn store(&self, entry: &Arc<Entry>) {
-        let flight = &self.listing.flight;
-        if flight.is_void() {
-            return;
-        }
-        self.core.store.put(&self.key, Arc::clone(entry), self.core.plan.max_variants).await;
-        self.core.meter.stored(entry.length());
-        if flight.is_void() {
-            // The invalidation may have come between the check and the put.
-            self.core.store.remove_entry(&self.key, entry.id()).await;
-        }
-    }
-}
-
-/// The fields that may not be stored, for the one who asked.
-fn withheld(headers: &HeaderMap, directives: &ResponseDirectives) -> Box<[(HeaderName, HeaderValue)]> {
-    let lines = |name: &HeaderName| {
-        let name = name.clone();
-        headers.get_all(&name).iter().map(move |value| (name.clone(), value.clone())).collect::<Vec<_>>()
-    };
-    directives.withheld.iter().flat_map(lines).collect()
 }
 
 /// Whether an answer tells that what was stored is a thing of the past, and not only that the origin would

@@ -53,6 +53,9 @@ pub struct Flight {
     landing: watch::Sender<Option<Landing>>,
     interest: AtomicUsize,
     left: Notify,
+    /// How many of those have not begun to read what it brings.
+    unseated: AtomicUsize,
+    seated: Notify,
     void: AtomicBool,
     /// Whether it goes on where nobody is interested: it refreshes an entry, or has brought a storable head.
     goes_on: AtomicBool,
@@ -95,6 +98,8 @@ pub struct Lead {
     pub body: SharedBody,
     /// Whether it goes into the store, as far as its head tells.
     pub stored: bool,
+    /// Why not, where the head tells that.
+    pub detail: Option<&'static str>,
 }
 
 /// What a request does.
@@ -110,19 +115,30 @@ pub enum Join {
 
 /// Somebody's wish for a flight's outcome and body.
 #[derive(Debug)]
-pub struct Interest(Arc<Flight>);
+pub struct Interest {
+    flight: Arc<Flight>,
+    unseated: bool,
+}
 
 impl Interest {
     /// The flight.
     pub const fn flight(&self) -> &Arc<Flight> {
-        &self.0
+        &self.flight
+    }
+
+    /// Whoever it is reads the body, or never will.
+    pub fn seated(&mut self) {
+        if std::mem::take(&mut self.unseated) && self.flight.unseated.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.flight.seated.notify_one();
+        }
     }
 }
 
 impl Drop for Interest {
     fn drop(&mut self) {
-        if self.0.interest.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.left.notify_one();
+        self.seated();
+        if self.flight.interest.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.flight.left.notify_one();
         }
     }
 }
@@ -135,6 +151,8 @@ impl Flight {
             landing: watch::Sender::new(None),
             interest: AtomicUsize::new(0),
             left: Notify::new(),
+            unseated: AtomicUsize::new(0),
+            seated: Notify::new(),
             void: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
         })
@@ -143,7 +161,20 @@ impl Flight {
     /// Takes an interest.
     fn interest(self: &Arc<Self>) -> Interest {
         self.interest.fetch_add(1, Ordering::AcqRel);
-        Interest(Arc::clone(self))
+        self.unseated.fetch_add(1, Ordering::AcqRel);
+        Interest { flight: Arc::clone(self), unseated: true }
+    }
+
+    /// How many are interested.
+    pub fn interested(&self) -> usize {
+        self.interest.load(Ordering::Acquire)
+    }
+
+    /// Waits until everybody who is interested reads what it has brought.
+    pub async fn all_seated(&self) {
+        while self.unseated.load(Ordering::Acquire) > 0 {
+            self.seated.notified().await;
+        }
     }
 
     /// Tells the followers how it came out.

@@ -1,6 +1,7 @@
 //! What a route's cache counts, and the notes it leaves on a request.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{PoisonError, RwLock};
 
 use crate::http::{Response, Trail, fields};
@@ -21,7 +22,30 @@ pub struct Meter {
     stored_bytes: Counter,
     fills: Gauge,
     /// The counters of everything but fresh hits, by result and reason: resolved when first needed.
-    others: RwLock<HashMap<(&'static str, &'static str), Counter>>,
+    others: Counters<(&'static str, &'static str)>,
+    /// The responses that were not stored, by reason.
+    not_stored: Counters<&'static str>,
+}
+
+/// Counters that are resolved when they are first needed.
+#[derive(Debug)]
+struct Counters<K>(RwLock<HashMap<K, Counter>>);
+
+impl<K> Default for Counters<K> {
+    fn default() -> Self {
+        Self(RwLock::default())
+    }
+}
+
+impl<K: Copy + Eq + Hash> Counters<K> {
+    fn increment(&self, key: K, resolve: impl FnOnce() -> Counter) {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let counter = known.unwrap_or_else(|| {
+            let mut counters = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            counters.entry(key).or_insert_with(resolve).clone()
+        });
+        counter.increment();
+    }
 }
 
 impl Meter {
@@ -53,7 +77,8 @@ impl Meter {
             fills: metrics.gauge("forebay_cache_fills", "Requests under way to fill an entry.", &labels),
             metrics: metrics.clone(),
             route: route.into(),
-            others: RwLock::default(),
+            others: Counters::default(),
+            not_stored: Counters::default(),
         }
     }
 
@@ -73,16 +98,7 @@ impl Meter {
 
     fn add(&self, trail: &Trail, result: &'static str, reason: &'static str) {
         trail.note(|notes| (notes.cache, notes.cache_reason) = (Some(result), Some(reason)));
-        let known =
-            self.others.read().unwrap_or_else(PoisonError::into_inner).get(&(result, reason)).cloned();
-        let counter = known.unwrap_or_else(|| {
-            let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
-            others
-                .entry((result, reason))
-                .or_insert_with(|| requests(&self.metrics, &self.route, result, reason))
-                .clone()
-        });
-        counter.increment();
+        self.others.increment((result, reason), || requests(&self.metrics, &self.route, result, reason));
     }
 
     /// Counts and notes an outcome, and tells it to the client in `Cache-Status` (RFC 9211).
@@ -101,6 +117,18 @@ impl Meter {
         if let Some(counter) = self.collapse.get(decision as usize) {
             counter.increment();
         }
+    }
+
+    /// Counts a response that was not stored, and returns why.
+    pub fn not_stored(&self, reason: &'static str) -> &'static str {
+        self.not_stored.increment(reason, || {
+            self.metrics.counter(
+                "forebay_cache_not_stored_total",
+                "Responses that came for the store and did not go into it.",
+                &[("route", &self.route), ("reason", reason)],
+            )
+        });
+        reason
     }
 
     /// Counts a stored response.

@@ -6,6 +6,7 @@ use http::StatusCode;
 use http::header::{COOKIE, HOST, HeaderName};
 
 use crate::report::{Path, Report};
+use crate::units::Size;
 
 use super::config::{CacheConfig, KeyConfig, QueryKeyConfig, StoreConfig, TtlConfig};
 use super::key::{KeyRules, Pattern, QueryRules};
@@ -19,8 +20,11 @@ pub struct StorePlan {
     pub max_object: u64,
 }
 
-/// Validates the store's config at `at`.
-pub fn plan_store(config: &StoreConfig, at: &Path, report: &mut Report) -> StorePlan {
+/// Validates the store's config at `at`; `limit` is what all bodies may take together.
+///
+/// Beside a full store there must be room for one object that arrives and for its copy in the store: without
+/// it nothing could be stored any more once the store is full.
+pub fn plan_store(config: &StoreConfig, limit: Size, at: &Path, report: &mut Report) -> StorePlan {
     let memory = config.memory.bytes();
     let mut max_object = config.max_object.bytes();
     if max_object > memory {
@@ -30,6 +34,16 @@ pub fn plan_store(config: &StoreConfig, at: &Path, report: &mut Report) -> Store
             "make `memory` larger or `max_object` smaller; a tenth of `memory` is a good `max_object`",
         );
         max_object = memory;
+    }
+    if memory.saturating_add(max_object.saturating_mul(2)) > limit.bytes() {
+        report.error_with_hint(
+            &at.key("memory"),
+            format!(
+                "a store of {} and two objects of {} on their way do not fit into `server.memory_limit`, {limit}",
+                config.memory, config.max_object
+            ),
+            "half of `server.memory_limit` is a good `memory`",
+        );
     }
     StorePlan { memory, max_object }
 }
@@ -241,7 +255,7 @@ fn plan_patterns(texts: &[String], at: &Path, report: &mut Report) -> Box<[Patte
 #[cfg(test)]
 mod tests {
     use crate::report::Severity;
-    use crate::units::{Size, Time};
+    use crate::units::Time;
 
     use super::*;
 
@@ -337,11 +351,25 @@ mod tests {
     fn an_object_must_fit_into_the_store() {
         let mut report = Report::new();
         let config = StoreConfig { memory: Size::mib(1), max_object: Size::mib(2) };
-        let plan = plan_store(&config, &Path::root(), &mut report);
+        let plan = plan_store(&config, Size::mib(512), &Path::root(), &mut report);
         assert_eq!((plan.memory, plan.max_object), (1 << 20, 1 << 20));
         assert!(report.has_errors());
         let mut report = Report::new();
-        plan_store(&StoreConfig::default(), &Path::root(), &mut report);
+        plan_store(&StoreConfig::default(), Size::mib(512), &Path::root(), &mut report);
         assert!(report.problems().is_empty());
+    }
+
+    #[test]
+    fn a_store_must_fit_into_the_process() {
+        for (memory, max_object, limit, fits) in
+            [(256, 8, 272, true), (256, 8, 271, false), (1024, 8, 512, false), (500, 6, 512, true)]
+        {
+            let mut report = Report::new();
+            let config = StoreConfig { memory: Size::mib(memory), max_object: Size::mib(max_object) };
+            plan_store(&config, Size::mib(limit), &Path::root().key("cache"), &mut report);
+            let found: Vec<_> = report.problems().iter().map(|problem| problem.path.to_string()).collect();
+            assert_eq!(found.is_empty(), fits, "{memory} {max_object} {limit}");
+            assert!(fits || found == ["cache.memory"]);
+        }
     }
 }

@@ -7,9 +7,10 @@ use http_body_util::BodyExt;
 
 use crate::error::{Error, UpstreamError, UpstreamErrorKind};
 use crate::http::Body;
-use crate::http::shared::SharedWriter;
+use crate::http::shared::{SharedReader, SharedWriter};
 
 use super::fill::Fill;
+use super::flight::Lead;
 
 /// A fill nobody reads any more is finished if no more than this is missing, in bytes.
 const NEARLY_DONE: u64 = 256 * 1024;
@@ -25,14 +26,16 @@ pub(super) type Pumped = (SharedWriter, Option<Bytes>, Option<HeaderMap>);
 
 impl Fill {
     /// Moves the body into the writer to its clean end; none where it fails or is given up. The last chunk is
-    /// held back, so that whoever has read it all finds it in the store.
+    /// held back, so that whoever has read it all finds it in the store. `anchor` keeps the first byte where
+    /// it is while there is room.
     pub(super) async fn pump(
         &self,
         mut writer: SharedWriter,
         mut body: Body,
-        length: Option<u64>,
+        lead: &Lead,
+        mut anchor: Option<SharedReader>,
     ) -> Option<Pumped> {
-        let mut listed = true;
+        let (mut listed, length) = (true, lead.body.length());
         let mut here: u64 = 0;
         loop {
             let frame = tokio::select! {
@@ -46,9 +49,7 @@ impl Fill {
                         (Some(data), None)
                     } else {
                         if !writer.push(data) && std::mem::take(&mut listed) {
-                            // Too large to store: nobody can join it from now on.
-                            self.listing.leave();
-                            self.mark_pass().await;
+                            self.close_doors(lead, here, anchor.take()).await;
                         }
                         continue;
                     }

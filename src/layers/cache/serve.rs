@@ -100,7 +100,7 @@ pub fn entry(request: &Request, entry: &Entry, now: Wall) -> Response {
 
 /// The answer of a response that is on its way; none where its first bytes are gone. `interest` is held until
 /// the answer's body has ended.
-pub fn lead(request: &Request, lead: &Lead, interest: Interest, now: Wall) -> Option<Response> {
+pub fn lead(request: &Request, lead: &Lead, mut interest: Interest, now: Wall) -> Option<Response> {
     let validators = || Validators::of(lead.status, &lead.headers, lead.lifetime.received());
     let mut answer = choose(request, (lead.status, &lead.headers), validators, lead.body.length(), now);
     let parts = match &answer {
@@ -126,6 +126,7 @@ pub fn lead(request: &Request, lead: &Lead, interest: Interest, now: Wall) -> Op
         Answer::Parts(_) => Body::parts(parts?),
         Answer::Whole | Answer::NotModified | Answer::Unsatisfiable(_) => Body::empty(),
     };
+    interest.seated();
     body.hold(DropAtEnd(interest));
     Some(Response { status, headers, body, upgrade: None })
 }

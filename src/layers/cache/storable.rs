@@ -214,6 +214,8 @@ pub enum NotStored {
     Stale,
     /// It is larger than `cache.max_object`.
     TooLarge,
+    /// The process's memory has no room for it now: `server.memory_limit`.
+    MemoryLimit,
     /// It did not arrive as a whole.
     Incomplete,
     /// The key has too many variants: `max_variants`.
@@ -222,7 +224,7 @@ pub enum NotStored {
 
 impl NotStored {
     /// All, for metrics.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Method,
         Self::Status,
         Self::Partial,
@@ -236,9 +238,16 @@ impl NotStored {
         Self::NoFreshness,
         Self::Stale,
         Self::TooLarge,
+        Self::MemoryLimit,
         Self::Incomplete,
         Self::Variants,
     ];
+
+    /// Whether this word says that there is no room, which tells nothing of whether the response could be
+    /// shared.
+    pub fn is_want_of_room(word: &str) -> bool {
+        [Self::TooLarge, Self::MemoryLimit].iter().any(|reason| reason.as_str() == word)
+    }
 
     /// The word for it, in `Cache-Status`'s `detail`, log and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -256,6 +265,7 @@ impl NotStored {
             Self::NoFreshness => "no-freshness",
             Self::Stale => "stale-on-arrival",
             Self::TooLarge => "too-large",
+            Self::MemoryLimit => "memory-limit",
             Self::Incomplete => "incomplete",
             Self::Variants => "max-variants",
         }

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use ahash::RandomState;
@@ -14,25 +14,24 @@ use http::HeaderMap;
 use smallvec::SmallVec;
 
 use crate::clock::Wall;
-use crate::http::shared::Budget;
+use crate::memory::{Hold, Memory, Use};
 use crate::metrics::{Counter, Gauge, Metrics};
 
 use super::entry::Entry;
 use super::flight::{Flights, flight_key};
 use super::plan::StorePlan;
 
-/// The share of the store's memory that bodies may take, in all, on their way into it.
-const FILLS_SHARE: u64 = 4;
-
-/// What a chunk takes beside its bytes.
-const CHUNK_OVERHEAD: u64 = 64;
+/// By what share of its memory the store may be too full before moka is told to make room at once, and not
+/// when it next would: a few large objects are much.
+const SLACK_SHARE: u64 = 64;
 
 /// The process's store of responses, and the flights that fill it.
 #[derive(Debug)]
 pub struct Store {
     cache: moka::future::Cache<Box<[u8]>, Arc<Slot>, RandomState>,
     flights: Flights,
-    fills: Arc<FillMemory>,
+    memory: Memory,
+    capacity: u64,
     max_object: u64,
     gauges: Arc<Gauges>,
 }
@@ -42,6 +41,7 @@ struct Gauges {
     entries: Gauge,
     bytes: Gauge,
     evictions: Counter,
+    memory: Memory,
 }
 
 /// All that is stored under one key: never changed, only replaced.
@@ -52,6 +52,8 @@ pub struct Slot {
     /// Until then the key's answers are known not to be worth waiting for; the epoch where nothing is known.
     pass_until: Wall,
     weight: u32,
+    /// The same, in the process's budget. It was asked for room before.
+    _held: Hold,
     gauges: Arc<Gauges>,
     /// Whether it was replaced or removed, and not evicted.
     retired: AtomicBool,
@@ -77,10 +79,13 @@ impl Slot {
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
         gauges.entries.add(i64::try_from(variants.len()).unwrap_or(i64::MAX));
         gauges.bytes.add(i64::from(weight));
+        let mut held = gauges.memory.hold(Use::Stored);
+        held.set(weight.into());
         Arc::new(Self {
             variants,
             pass_until,
             weight,
+            _held: held,
             gauges: Arc::clone(gauges),
             retired: AtomicBool::new(false),
         })
@@ -118,8 +123,8 @@ impl Drop for Slot {
 }
 
 impl Store {
-    /// An empty store.
-    pub fn new(plan: &StorePlan, metrics: &Metrics) -> Self {
+    /// An empty store; what it holds and what is on its way into it is part of `memory`.
+    pub fn new(plan: &StorePlan, memory: Memory, metrics: &Metrics) -> Self {
         let cache = moka::future::Cache::builder()
             .max_capacity(plan.memory)
             .weigher(|_, slot: &Arc<Slot>| slot.weight)
@@ -132,14 +137,20 @@ impl Store {
                 "Responses that left the store, or were not let in, for want of room.",
                 &[],
             ),
+            memory: memory.clone(),
         });
-        let in_flight = metrics.gauge("forebay_cache_fill_bytes", "Bytes on their way into the store.", &[]);
-        let fills =
-            FillMemory { used: AtomicU64::new(0), limit: plan.memory / FILLS_SHARE, gauge: in_flight };
+        let filling = memory.clone();
+        metrics.observe_with(
+            "forebay_cache_fill_bytes",
+            "Bytes on their way into the store, or to several clients.",
+            &[],
+            move || filling.used_for(Use::Filling) as f64,
+        );
         Self {
             cache,
             flights: Flights::new(),
-            fills: Arc::new(fills),
+            memory,
+            capacity: plan.memory,
             max_object: plan.max_object.min(plan.memory),
             gauges,
         }
@@ -155,9 +166,9 @@ impl Store {
         &self.flights
     }
 
-    /// A budget for one body on its way in.
-    pub fn fill_budget(&self) -> Box<dyn Budget> {
-        Box::new(Charge { memory: Arc::clone(&self.fills), bytes: 0 })
+    /// The budget that stored bodies and those on their way are part of.
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Looks a key up without waiting.
@@ -186,6 +197,10 @@ impl Store {
             variants.truncate(max_variants.max(1));
         })
         .await;
+        let stored = u64::try_from(self.gauges.bytes.get()).unwrap_or(0);
+        if stored > self.capacity + self.capacity / SLACK_SHARE {
+            self.cache.run_pending_tasks().await;
+        }
     }
 
     /// Puts an entry in the place of another of the same variant, if that one is still there.
@@ -245,40 +260,5 @@ impl Store {
                 moka::ops::compute::Op::Put(Slot::new(key, variants, pass_until, gauges))
             })
             .await;
-    }
-}
-
-/// What all bodies on their way in take together.
-#[derive(Debug)]
-struct FillMemory {
-    used: AtomicU64,
-    limit: u64,
-    gauge: Gauge,
-}
-
-/// What one of them takes.
-struct Charge {
-    memory: Arc<FillMemory>,
-    bytes: u64,
-}
-
-impl Budget for Charge {
-    fn charge(&mut self, bytes: u64) -> bool {
-        let bytes = bytes + CHUNK_OVERHEAD;
-        let before = self.memory.used.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > self.memory.limit {
-            self.memory.used.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
-        }
-        self.memory.gauge.add(i64::try_from(bytes).unwrap_or(i64::MAX));
-        self.bytes += bytes;
-        true
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.memory.used.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.memory.gauge.add(-i64::try_from(self.bytes).unwrap_or(i64::MAX));
     }
 }

@@ -1,5 +1,7 @@
 //! The engine against a scripted origin, without sockets.
 
+mod room;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,9 +22,10 @@ use super::plan::{self, StorePlan};
 use super::store::Store;
 use crate::clock::{self, Now};
 use crate::error::{Error, Refusal, UpstreamError, UpstreamErrorKind};
-use crate::http::shared::{Limits, SharedWriter, Unmetered};
+use crate::http::shared::{Limits, SharedWriter};
 use crate::http::{Attempt, Body, Peer, Request, RequestBody, RequestId, Response, Scheme, Target, Trail};
 use crate::layers::{Boxed, Inner};
+use crate::memory::{Memory, Use};
 use crate::metrics::Metrics;
 use crate::report::{Path, Report};
 
@@ -94,6 +97,7 @@ struct Bench {
     calls: Arc<AtomicUsize>,
     alive: Arc<AtomicUsize>,
     store: Arc<Store>,
+    metrics: Metrics,
     start: Now,
 }
 
@@ -102,18 +106,24 @@ fn bench() -> Bench {
 }
 
 fn bench_with(change: impl FnOnce(&mut CacheConfig), store: StorePlan) -> Bench {
+    bench_within(change, store, u64::MAX)
+}
+
+/// The same within so many bytes of memory in all.
+fn bench_within(change: impl FnOnce(&mut CacheConfig), store: StorePlan, limit: u64) -> Bench {
     let mut config = CacheConfig::default();
     change(&mut config);
     let mut report = Report::new();
     let plan = plan::plan(&config, &Path::default(), &mut report);
     assert!(!report.has_errors());
     let metrics = Metrics::default();
-    let store = Arc::new(Store::new(&store, &metrics));
+    let memory = Memory::new(limit);
+    let store = Arc::new(Store::new(&store, memory.clone(), &metrics));
     let (sender, asked) = mpsc::unbounded_channel();
     let (calls, alive) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let origin = Origin { asked: sender, calls: calls.clone(), alive: alive.clone() };
     let cache = Cache::new(Some(Arc::new(plan)), 1, store.clone(), &metrics, "test", origin);
-    Bench { cache: Arc::new(cache), asked, calls, alive, store, start: clock::now() }
+    Bench { cache: Arc::new(cache), asked, calls, alive, store, metrics, start: clock::now() }
 }
 
 type Asking = tokio::task::JoinHandle<Result<Response, Error>>;
@@ -182,6 +192,13 @@ impl Bench {
         self.calls.load(Ordering::SeqCst)
     }
 
+    /// The value of a series, as the metrics show it.
+    fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics.render();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
     /// Lets everything that can run do so.
     async fn settle(&self) {
         for _ in 0..50 {
@@ -212,7 +229,7 @@ fn response_with(status: u16, fields: &[(&str, &str)], body: Body) -> Response {
 /// A body that the test writes.
 fn stream(length: Option<u64>) -> (SharedWriter, Body) {
     let limits = Limits { keep: u64::MAX, window: 1, patience: Duration::from_secs(1) };
-    let writer = SharedWriter::new(limits, length, Box::new(Unmetered));
+    let writer = SharedWriter::new(limits, length, Memory::unlimited().hold(Use::Filling));
     let body = Body::shared(writer.body().reader().unwrap());
     (writer, body)
 }

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::error::{Error, UpstreamError, UpstreamErrorKind};
 use crate::http::{Body, Request, RequestBody, Response, Trail};
 use crate::layers::{Boxed, Inner, inner};
+use crate::memory::Memory;
 use crate::metrics::{Counter, Metrics};
 
 use super::budget::Budget;
@@ -33,6 +34,8 @@ type Outcome = Result<Response, Error>;
 pub struct Retry<S> {
     plan: RetryPlan,
     budget: Arc<Budget>,
+    /// What request bodies are kept in.
+    memory: Memory,
     retries: [Counter; Cause::ALL.len()],
     given_up: [Counter; GiveUp::ALL.len()],
     budget_exhausted: Counter,
@@ -40,8 +43,16 @@ pub struct Retry<S> {
 }
 
 impl<S> Retry<S> {
-    /// A layer of one route; `budget` is its upstream's, shared with the upstream's other routes.
-    pub fn new(plan: RetryPlan, budget: Arc<Budget>, metrics: &Metrics, route: &str, inner: S) -> Self {
+    /// A layer of one route; `budget` is its upstream's, shared with the upstream's other routes. Request
+    /// bodies are kept as far as `memory` has room.
+    pub fn new(
+        plan: RetryPlan,
+        budget: Arc<Budget>,
+        memory: Memory,
+        metrics: &Metrics,
+        route: &str,
+        inner: S,
+    ) -> Self {
         let retries = Cause::ALL.map(|cause| {
             let labels = [("route", route), ("reason", cause.as_str())];
             metrics.counter("forebay_retries_total", "Attempts after the first, by what went wrong", &labels)
@@ -56,7 +67,7 @@ impl<S> Retry<S> {
             "Retries not made because the upstream's budget was spent",
             &[("route", route)],
         );
-        Self { plan, budget, retries, given_up, budget_exhausted, inner }
+        Self { plan, budget, memory, retries, given_up, budget_exhausted, inner }
     }
 }
 
@@ -104,7 +115,7 @@ impl<'a, S: Inner> Service<Request> for &'a Retry<S> {
         let timer = layer.attempt_timer(&mut request);
         // What may not be sent twice is not worth keeping: it is retried only where none of it was read.
         let keep = if layer.may_repeat(&request) { layer.plan.max_body } else { 0 };
-        let template = Some(Box::new(Template::of(&mut request, keep)));
+        let template = Some(Box::new(Template::of(&mut request, keep, &layer.memory)));
         Sending { layer, first: Some(layer.inner.send(request)), timer, template, rest: None }
     }
 }

@@ -14,6 +14,7 @@ use crate::clock::{Instant, Now};
 use crate::error::Error;
 use crate::http::replay::{Replay, ReplayHandle};
 use crate::http::{Attempt, Params, Peer, Request, RequestBody, RequestId, Target, Trail};
+use crate::memory::{Memory, Use};
 
 /// A request that can be made again.
 pub(super) struct Template {
@@ -43,14 +44,15 @@ enum Kept {
 }
 
 impl Template {
-    /// Copies what another attempt needs; a body that arrives from the client is kept up to `max_body` bytes.
-    pub(super) fn of(request: &mut Request, max_body: usize) -> Self {
+    /// Copies what another attempt needs; a body that arrives from the client is kept up to `max_body` bytes,
+    /// as long as `memory` has room.
+    pub(super) fn of(request: &mut Request, max_body: usize, memory: &Memory) -> Self {
         Self {
             method: request.method.clone(),
             target: request.target.clone(),
             version: request.version,
             headers: request.headers.clone(),
-            body: Kept::of(&mut request.body, max_body),
+            body: Kept::of(&mut request.body, max_body, memory),
             received: request.received,
             deadline: request.deadline,
             peer: request.peer.clone(),
@@ -108,7 +110,7 @@ impl Template {
 }
 
 impl Kept {
-    fn of(body: &mut RequestBody, max_body: usize) -> Self {
+    fn of(body: &mut RequestBody, max_body: usize, memory: &Memory) -> Self {
         match std::mem::take(body) {
             RequestBody::Empty => Self::Empty,
             RequestBody::Full(bytes) => {
@@ -116,7 +118,7 @@ impl Kept {
                 Self::Full(bytes)
             }
             RequestBody::Incoming(incoming) => {
-                let (replay, handle) = Replay::new(*incoming, max_body);
+                let (replay, handle) = Replay::new(*incoming, max_body, memory.hold(Use::Replay));
                 *body = RequestBody::Replay(Box::new(replay));
                 Self::Replay(handle)
             }

@@ -13,6 +13,7 @@ use crate::error::{ClientError, Error, Refusal, UpstreamError, UpstreamErrorKind
 use crate::http::testing::{incoming, request};
 use crate::http::{Body, Request, RequestBody, Response, Trail};
 use crate::layers::{Boxed, Inner};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::report::{Path, Report, Severity};
 use crate::units::{Size, Time};
@@ -416,7 +417,7 @@ fn retry(steps: impl IntoIterator<Item = Step>, change: impl FnOnce(&mut RetryPl
     change(&mut plan);
     let budget = Arc::new(Budget::new(plan.budget));
     let script = Script { steps: Mutex::new(steps.into_iter().collect()), ..Script::default() };
-    Retry::new(plan, budget, &Metrics::default(), "test", script)
+    Retry::new(plan, budget, Memory::unlimited(), &Metrics::default(), "test", script)
 }
 
 fn get() -> Request {
