@@ -46,13 +46,16 @@ pub struct CacheConfig {
     pub stale_on_overload: Time,
     /// Let one request fetch for all that ask for the same at the same time.
     pub collapse: bool,
-    /// How many variants (`Vary`) of a key are kept.
+    /// How many variants (`Vary`) of a key are kept: those stored or confirmed last. The first time that a
+    /// route drops one it says so in the log; `forebay_cache_variants_dropped_total` counts them.
     pub max_variants: u32,
     /// Obey a client's `Cache-Control`: `no-cache`, `max-age`, `min-fresh`, `no-store`, ...
     pub honor_client_no_cache: bool,
     /// Compare `Accept-Language` by meaning where a response varies on it: the order of equally liked
     /// languages does not count, and a stored response in the language that a client likes best answers it.
     pub match_language: bool,
+    /// Which request fields are brought into one form, for the origin too.
+    pub normalize: NormalizeConfig,
     /// Store responses with `Set-Cookie`, cookie included: every client that gets the entry gets the cookie.
     pub store_set_cookie: bool,
 }
@@ -72,6 +75,7 @@ impl Default for CacheConfig {
             max_variants: 32,
             honor_client_no_cache: true,
             match_language: false,
+            normalize: NormalizeConfig::default(),
             store_set_cookie: false,
         }
     }
@@ -97,11 +101,29 @@ impl Default for KeyConfig {
     }
 }
 
+/// Which request fields are brought into one form before they select a variant. The origin gets them in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NormalizeConfig {
+    /// `Accept-Encoding`: those of `zstd`, `br` and `gzip` that the client takes, in this order and without
+    /// weights, or `identity`.
+    pub accept_encoding: bool,
+    /// `Accept-Language`: the one of these that the client likes best, or no such field if it likes none;
+    /// empty leaves the field as it is. Of those it likes equally, the first one here.
+    pub accept_language: Vec<String>,
+}
+
 /// Which parts of the query count. The origin always gets the query as it came.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueryKeyConfig {
-    /// Parameters that do not count; `utm_*` ignores all that begin with `utm_`.
+    /// Parameters that do not count; `utm_*` ignores all that begin with `utm_`. `"@tracking"` stands for
+    /// what campaigns and click counters add: `utm_*`, `mtm_*`, `gclid`, `gclsrc`, `dclid`, `gbraid`,
+    /// `wbraid`, `gad_source`, `gad_campaignid`, `srsltid`, `_ga`, `_gl`, `fbclid`, `igshid`, `igsh`,
+    /// `msclkid`, `yclid`, `ysclid`, `ymclid`, `twclid`, `ttclid`, `li_fat_id`, `epik`, `rdt_cid`, `ScCid`,
+    /// `mc_cid`, `mc_eid`, `mkt_tok`, `_hsenc`, `_hsmi`, `__hstc`, `__hssc`, `__hsfp`, `hsCtaTracking`,
+    /// `vero_id`, `vero_conv`, `oly_anon_id`, `oly_enc_id`, `s_kwcid`, `wickedid`, `pk_campaign`, `pk_kwd`,
+    /// `pk_source`, `pk_medium`, `pk_content`, `pk_cid`.
     pub ignore: Vec<String>,
     /// If not empty: the only parameters that count.
     pub only: Vec<String>,

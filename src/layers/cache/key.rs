@@ -4,9 +4,16 @@
 //! always make different keys. It is compared whole: no request is answered by an accident of hashing.
 //!
 //! Rules for the query shape the key only; the origin gets the query as it came. That makes a parameter that
-//! does not count a way to poison the store, if the origin reads it after all. So names are compared as an
-//! origin reads them, decoded, and a parameter that contains `;`, which some origins take for a separator,
-//! always counts. Parameters that are sorted keep the order among those of the same name.
+//! does not count a way to poison the store, if the origin reads it after all (parameter cloaking). So where
+//! origins differ in how they read a query, a parameter counts:
+//!
+//! - The query is split at `&` only, as it is forwarded, and names are compared decoded. A parameter with a
+//!   `;`, which some origins take for a separator, always counts.
+//! - So does one whose decoded name has characters that origins read in more than one way (`%26`, brackets,
+//!   dots, spaces), unless it is ignored by its full name.
+//! - `ignore` minds case; `only` does not, for some origins do not either.
+//! - Parameters that are sorted keep the order among those of the same name: some origins take the first,
+//!   others the last.
 
 use std::borrow::Cow;
 
@@ -59,8 +66,20 @@ impl Pattern {
         (!stem.contains('*') && !text.is_empty()).then(|| Self { stem: stem.into(), open })
     }
 
-    fn matches(&self, name: &[u8]) -> bool {
-        if self.open { name.starts_with(self.stem.as_bytes()) } else { name == self.stem.as_bytes() }
+    /// Whether it is this name, or, for the beginning of names, one that is read the same everywhere.
+    fn ignores(&self, name: &[u8]) -> bool {
+        if self.open {
+            is_plain(name) && name.starts_with(self.stem.as_bytes())
+        } else {
+            name == self.stem.as_bytes()
+        }
+    }
+
+    /// Whether some origin may take the name for this one.
+    fn may_be(&self, name: &[u8]) -> bool {
+        let stem = self.stem.as_bytes();
+        let begins = name.get(..stem.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(stem));
+        !is_plain(name) || begins && (self.open || name.len() == stem.len())
     }
 }
 
@@ -126,9 +145,15 @@ impl QueryRules {
             return true;
         }
         let name = name_of(parameter);
-        (self.only.is_empty() || self.only.iter().any(|pattern| pattern.matches(&name)))
-            && !self.ignore.iter().any(|pattern| pattern.matches(&name))
+        (self.only.is_empty() || self.only.iter().any(|pattern| pattern.may_be(&name)))
+            && !self.ignore.iter().any(|pattern| pattern.ignores(&name))
     }
+}
+
+/// Whether every origin reads a name as it stands there: others fold dots and spaces into `_`, cut at a
+/// bracket, or decode twice.
+fn is_plain(name: &[u8]) -> bool {
+    name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'~'))
 }
 
 /// The name of a parameter as an origin reads it: percent-encoding and `+` undone.
@@ -254,6 +279,7 @@ mod tests {
         let utm = rules(&["utm_*", "gclid"], &[], false);
         let only = rules(&[], &["v", "page*"], false);
         let sort = rules(&[], &[], true);
+        let dotted = rules(&["a.b"], &[], false);
         for (rules, one, other, same) in [
             (&utm, "?a=1&utm_source=x", "?a=1", true),
             (&utm, "?gclid=1", "", true),
@@ -267,6 +293,23 @@ mod tests {
             (&only, "?v=1", "?v=2", false),
             (&only, "?%76=2&v=1", "?v=1", false),
             (&only, "?page_size=2", "", false),
+            (&only, "?V=2&v=1", "?v=1", false),
+            (&only, "?v[]=2&v=1", "?v=1", false),
+            (&only, "?%20v=2&v=1", "?v=1", false),
+            (&only, "?v%00=2&v=1", "?v=1", false),
+            (&only, "?x=1&v=1&y=2", "?v=1", true),
+            (&utm, "?UTM_source=x", "", false),
+            (&utm, "?utm_x%26a=1", "", false),
+            (&utm, "?utm_x%3Ba=1", "", false),
+            (&utm, "?utm_x%2526a=1", "", false),
+            (&utm, "?utm_x[a]=1", "", false),
+            (&utm, "?utm_x=1%26a=2", "", true),
+            (&utm, "?utm_x=1&a=2", "?a=2", true),
+            (&utm, "?a=1&utm_x=2&a=3", "?a=3&a=1", false),
+            (&utm, "?a=1&utm_x=2&a=3", "?a=1&a=3", true),
+            (&utm, "?gclid%00=1", "", false),
+            (&dotted, "?a.b=1", "", true),
+            (&dotted, "?a_b=1", "", false),
             (&only, "?x=2;v=1", "", false),
             (&sort, "?a=1&b=2", "?b=2&a=1", true),
             (&sort, "?a=1&a=2", "?a=2&a=1", false),
@@ -309,11 +352,13 @@ mod tests {
         for text in ["", "*a", "a*b", "**"] {
             assert_eq!(Pattern::parse(text), None, "{text}");
         }
-        assert!(Pattern::parse("*").unwrap().matches(b"anything"));
-        assert!(!Pattern::parse("a").unwrap().matches(b"ab"));
+        assert!(Pattern::parse("*").unwrap().ignores(b"anything"));
+        assert!(!Pattern::parse("a").unwrap().ignores(b"ab"));
+        assert!(!Pattern::parse("a").unwrap().may_be(b"ab"));
     }
 
-    type Components = (u64, bool, String, String, Option<String>, Vec<String>, Option<String>);
+    /// Namespace, https, host, path, query, the lines of two fields, two cookies.
+    type Components = (u64, bool, String, String, Option<String>, [Vec<String>; 2], [Option<String>; 2]);
 
     fn components() -> impl Strategy<Value = Components> {
         (
@@ -321,17 +366,17 @@ mod tests {
             any::<bool>(),
             "[ab]{0,2}",
             "/[a/]{0,3}",
-            proptest::option::of("[a&=1]{0,3}"),
-            proptest::collection::vec("[ab,]{0,2}", 0..3),
-            proptest::option::of("[ab]{0,2}"),
+            proptest::option::of("[a&=1;%]{0,3}"),
+            proptest::array::uniform2(proptest::collection::vec("[ab,]{0,2}", 0..3)),
+            proptest::array::uniform2(proptest::option::of("[ab=]{0,2}")),
         )
     }
 
     fn key_of(components: &Components) -> Vec<u8> {
-        let (namespace, secure, authority, path, query, lines, cookie) = components;
+        let (namespace, secure, authority, path, query, [x, y], [c, d]) = components;
         let rules = KeyRules {
-            headers: Box::new([HeaderName::from_static("x")]),
-            cookies: Box::new(["c".into()]),
+            headers: Box::new([HeaderName::from_static("x"), HeaderName::from_static("y")]),
+            cookies: Box::new(["c".into(), "d".into()]),
             ..KeyRules::default()
         };
         let query = query.as_ref().map_or(String::new(), |query| format!("?{query}"));
@@ -340,11 +385,10 @@ mod tests {
             authority: authority.parse().unwrap(),
             path_and_query: format!("{path}{query}").parse().unwrap(),
         };
-        let cookie = cookie.as_ref().map(|value| format!("c={value}"));
-        let fields: Vec<_> = lines
-            .iter()
-            .map(|line| ("x", line.as_str()))
-            .chain(cookie.as_deref().map(|value| ("cookie", value)))
+        let cookies = [("c", c), ("d", d)].map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
+        let fields: Vec<_> = (x.iter().map(|line| ("x", line.as_str())))
+            .chain(y.iter().map(|line| ("y", line.as_str())))
+            .chain(cookies.iter().flatten().map(|pair| ("cookie", pair.as_str())))
             .collect();
         let mut buffer = Vec::new();
         rules.write(&mut buffer, *namespace, &target, &headers(&fields));
@@ -355,6 +399,30 @@ mod tests {
         #[test]
         fn different_components_make_different_keys(one in components(), other in components()) {
             prop_assert_eq!(key_of(&one) == key_of(&other), one == other);
+        }
+
+        /// Whatever the rules: requests of one key differ in nothing but parameters that do not count, and
+        /// in the order of those with other names where that does not count.
+        #[test]
+        fn one_key_is_one_meaning(
+            one in "[ab]{0,2}(&[abu]=[0-2%;]{0,2}){0,3}",
+            other in "[ab]{0,2}(&[abu]=[0-2%;]{0,2}){0,3}",
+            ignore: bool,
+            sort: bool,
+        ) {
+            let rules = rules(if ignore { &["u"] } else { &[] }, &[], sort);
+            let key_of = |query| key(&rules, &format!("http://a/?{query}"), &[]);
+            let same = key_of(&one) == key_of(&other);
+            let meaning = |query: &str| {
+                let ignored = |it: &str| ignore && it.starts_with('u') && !it.contains(';');
+                let counts = |it: &&str| !it.is_empty() && !ignored(it);
+                let mut all: Vec<_> = query.split('&').filter(counts).map(str::to_owned).collect();
+                if sort {
+                    all.sort_by_key(|parameter| parameter.split('=').next().map(str::to_owned));
+                }
+                all
+            };
+            prop_assert_eq!(same, meaning(&one) == meaning(&other), "{} {}", one, other);
         }
 
         #[test]

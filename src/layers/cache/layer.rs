@@ -178,13 +178,16 @@ impl<'a, S: Inner> Service<Request> for &'a Cache<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let cache: &'a Cache<S> = self;
         let Some(core) = &cache.core else {
             return Either::later(Either::Left { future: cache.inner.send(request) });
         };
         if let Some(bypass) = storable::bypass(&request, &core.plan) {
             return cache.bypass(core, request, bypass);
+        }
+        if let Some(normalize) = &core.plan.normalize {
+            normalize.apply(&mut request.headers);
         }
         let asked = RequestDirectives::of(&request.headers, core.plan.honor_client);
         match core.look(&request, asked) {

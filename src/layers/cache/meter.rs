@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use crate::http::{Response, Trail, fields};
@@ -21,6 +22,9 @@ pub struct Meter {
     stored: Counter,
     stored_bytes: Counter,
     fills: Gauge,
+    variants_dropped: Counter,
+    /// Whether the operator was told that variants are dropped.
+    told: AtomicBool,
     /// The counters of everything but fresh hits, by result and reason: resolved when first needed.
     others: Counters<(&'static str, &'static str)>,
     /// The responses that were not stored, by reason.
@@ -74,6 +78,12 @@ impl Meter {
                 "Body bytes of the responses stored.",
                 &labels,
             ),
+            variants_dropped: metrics.counter(
+                "forebay_cache_variants_dropped_total",
+                "Responses that left the store because their key had more than max_variants of them.",
+                &labels,
+            ),
+            told: AtomicBool::new(false),
             fills: metrics.gauge("forebay_cache_fills", "Requests under way to fill an entry.", &labels),
             metrics: metrics.clone(),
             route: route.into(),
@@ -135,6 +145,19 @@ impl Meter {
     pub fn stored(&self, bytes: u64) {
         self.stored.increment();
         self.stored_bytes.add(bytes);
+    }
+
+    /// Counts variants dropped for others of their key, and warns the operator of the first: once a route,
+    /// until the next start or change of the route.
+    pub fn variants_dropped(&self, dropped: usize, max_variants: usize) {
+        if dropped == 0 {
+            return;
+        }
+        self.variants_dropped.add(dropped as u64);
+        if !self.told.swap(true, Ordering::Relaxed) {
+            let route = &*self.route;
+            tracing::warn!(route, max_variants, "a key has more variants than max_variants: the oldest go");
+        }
     }
 
     /// Counts a fill until the returned value is dropped.

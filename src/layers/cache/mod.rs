@@ -3,8 +3,9 @@
 //! In reading order: [`layer`] decides what can be decided at once; [`fetch`] asks the origin, with
 //! [`flight`]s that many requests share ([`collapse`] says when) and the [`fill`] task that carries one out;
 //! what may be [`share`]d goes through [`pump`]; [`answer`] and [`serve`] make of it what each client gets;
-//! [`store`] holds every [`entry`]. What the RFCs say is in pure files: [`key`], [`vary`], [`storable`],
-//! [`freshness`], [`validate`], [`range`], [`multipart`], and [`status`] for what the client is told.
+//! [`store`] holds every [`entry`]. What the RFCs say is in pure files: [`key`], [`normalize`], [`vary`],
+//! [`storable`], [`freshness`], [`validate`], [`range`], [`multipart`], and [`status`] for what the client is
+//! told.
 //!
 //! The choices that the RFCs leave to a cache stand at the top of the file that makes them. In short: nothing
 //! is stored that nobody asked to be stored; what was made for one user, or might be, is left alone; where a
@@ -45,7 +46,9 @@ pub mod key;
 pub mod layer;
 pub mod meter;
 pub mod multipart;
+pub mod normalize;
 pub mod plan;
+pub mod presets;
 pub mod pump;
 pub mod range;
 pub mod serve;

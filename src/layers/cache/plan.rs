@@ -8,8 +8,10 @@ use http::header::{COOKIE, HOST, HeaderName};
 use crate::report::{Path, Report};
 use crate::units::Size;
 
-use super::config::{CacheConfig, KeyConfig, QueryKeyConfig, StoreConfig, TtlConfig};
+use super::config::{CacheConfig, KeyConfig, NormalizeConfig, QueryKeyConfig, StoreConfig, TtlConfig};
 use super::key::{KeyRules, Pattern, QueryRules};
+use super::normalize::{Language, Normalize};
+use super::presets;
 
 /// The store, one for the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +71,8 @@ pub struct CachePlan {
     pub honor_client: bool,
     /// Whether `Accept-Language` is compared by meaning.
     pub match_language: bool,
+    /// Which request fields are brought into one form; boxed, and none for none.
+    pub normalize: Option<Box<Normalize>>,
     /// Whether responses with `Set-Cookie` are stored.
     pub store_set_cookie: bool,
 }
@@ -127,6 +131,7 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         max_variants: usize::try_from(max_variants).unwrap_or(1),
         honor_client: config.honor_client_no_cache,
         match_language: config.match_language,
+        normalize: plan_normalize(&config.normalize, &at.key("normalize"), report),
         store_set_cookie: config.store_set_cookie,
     }
 }
@@ -199,8 +204,8 @@ fn plan_ttl(config: &CacheConfig, at: &Path, report: &mut Report) -> TtlPolicy {
 fn plan_key(config: &KeyConfig, at: &Path, report: &mut Report) -> KeyRules {
     let QueryKeyConfig { ignore, only, sort } = &config.query;
     let query = (!ignore.is_empty() || !only.is_empty() || *sort).then(|| QueryRules {
-        ignore: plan_patterns(ignore, &at.key("query").key("ignore"), report),
-        only: plan_patterns(only, &at.key("query").key("only"), report),
+        ignore: plan_patterns(ignore, presets::find, &at.key("query").key("ignore"), report),
+        only: plan_patterns(only, |_| None, &at.key("query").key("only"), report),
         sort: *sort,
     });
     let mut headers = Vec::with_capacity(config.headers.len());
@@ -237,9 +242,53 @@ fn plan_key(config: &KeyConfig, at: &Path, report: &mut Report) -> KeyRules {
     KeyRules { host: config.host, query, headers: headers.into(), cookies: cookies.into() }
 }
 
-fn plan_patterns(texts: &[String], at: &Path, report: &mut Report) -> Box<[Pattern]> {
+/// More languages than this make every request slow.
+const LANGUAGES_MAX: usize = 64;
+
+fn plan_normalize(config: &NormalizeConfig, at: &Path, report: &mut Report) -> Option<Box<Normalize>> {
+    let at = at.key("accept_language");
+    let mut languages = Vec::with_capacity(config.accept_language.len());
+    for (index, tag) in config.accept_language.iter().enumerate() {
+        match Language::parse(tag) {
+            Some(language) if languages.iter().any(|other: &Language| other.is(&language)) => {
+                report.warn(&at.index(index), format!("`{tag}` is there twice"), "take it out");
+            }
+            Some(language) => languages.push(language),
+            None => report.error_with_hint(
+                &at.index(index),
+                format!("`{tag}` is no language"),
+                "write a language tag, like \"en\" or \"pt-BR\"",
+            ),
+        }
+    }
+    if languages.len() > LANGUAGES_MAX {
+        report.error(&at, format!("{} languages: at most {LANGUAGES_MAX}", languages.len()));
+    }
+    let normalize = Normalize { encoding: config.accept_encoding, languages: languages.into() };
+    (!normalize.is_off()).then(|| Box::new(normalize))
+}
+
+fn plan_patterns(
+    texts: &[String],
+    preset: fn(&str) -> Option<&'static [&'static str]>,
+    at: &Path,
+    report: &mut Report,
+) -> Box<[Pattern]> {
     let mut patterns = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
+        if let Some(names) = preset(text) {
+            patterns.extend(names.iter().filter_map(|name| Pattern::parse(name)));
+            continue;
+        }
+        if text.starts_with('@') {
+            let known = presets::PRESETS.map(|preset| format!("`ignore = [\"{}\"]`", preset.name)).join(", ");
+            report.error_with_hint(
+                &at.index(index),
+                format!("there is no list `{text}` here"),
+                format!("what begins with `@` is a list of names: {known}"),
+            );
+            continue;
+        }
         match Pattern::parse(text) {
             Some(pattern) => patterns.push(pattern),
             None => report.error_with_hint(
@@ -281,8 +330,9 @@ mod tests {
         let found = problems(|config| {
             config.methods = text(&["GET", "POST", "head"]);
             config.max_variants = 0;
-            config.key.query.ignore = text(&["utm_*", "*utm"]);
-            config.key.query.only = text(&["", "a"]);
+            config.normalize.accept_language = text(&["en", "en_GB", "*"]);
+            config.key.query.ignore = text(&["utm_*", "*utm", "@tracking", "@trucking"]);
+            config.key.query.only = text(&["", "a", "@tracking"]);
             config.key.headers = text(&["x-a", "a b", "Host"]);
             config.key.cookies = text(&["a", "b=c", ""]);
             for status in ["206", "404", "4xx", "99", "600"] {
@@ -299,10 +349,14 @@ mod tests {
                 "cache.key.headers[1]",
                 "cache.key.headers[2]",
                 "cache.key.query.ignore[1]",
+                "cache.key.query.ignore[3]",
                 "cache.key.query.only[0]",
+                "cache.key.query.only[2]",
                 "cache.max_variants",
                 "cache.methods[1]",
                 "cache.methods[2]",
+                "cache.normalize.accept_language[1]",
+                "cache.normalize.accept_language[2]",
                 "cache.ttl.by_status.206",
                 "cache.ttl.by_status.4xx",
                 "cache.ttl.by_status.600",
@@ -317,6 +371,7 @@ mod tests {
         for found in [
             problems(|config| config.methods = vec!["HEAD".to_owned()]),
             problems(|config| config.key.headers = vec!["cookie".to_owned()]),
+            problems(|config| config.normalize.accept_language = vec!["en".to_owned(), "EN".to_owned()]),
             problems(|config| {
                 config.ttl.override_ = Some(Time::secs(60));
                 config.ttl.max = Some(Time::secs(30));

@@ -130,7 +130,9 @@ impl Fill {
         if flight.is_void() {
             return;
         }
-        self.core.store.put(&self.key, Arc::clone(entry), self.core.plan.max_variants).await;
+        let max_variants = self.core.plan.max_variants;
+        let dropped = self.core.store.put(&self.key, Arc::clone(entry), max_variants).await;
+        self.core.meter.variants_dropped(dropped, max_variants);
         self.core.meter.stored(entry.length());
         if flight.is_void() {
             // The invalidation may have come between the check and the put.

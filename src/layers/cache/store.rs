@@ -187,13 +187,15 @@ impl Store {
         self.cache.get(key).await
     }
 
-    /// Stores an entry, in place of the one of the same variant; the oldest variants beyond `max_variants`
-    /// go.
-    pub async fn put(&self, key: &[u8], entry: Arc<Entry>, max_variants: usize) {
+    /// Stores an entry, in place of the one of the same variant. The variants that were stored or confirmed
+    /// the longest ago go, where there are more than `max_variants`; says how many did.
+    pub async fn put(&self, key: &[u8], entry: Arc<Entry>, max_variants: usize) -> usize {
+        let mut dropped = 0;
         self.update(key, |variants, pass_until| {
             *pass_until = Wall::default();
             variants.retain(|other| other.variant() != entry.variant());
             variants.insert(0, entry);
+            dropped = variants.len().saturating_sub(max_variants.max(1));
             variants.truncate(max_variants.max(1));
         })
         .await;
@@ -201,6 +203,7 @@ impl Store {
         if stored > self.capacity + self.capacity / SLACK_SHARE {
             self.cache.run_pending_tasks().await;
         }
+        dropped
     }
 
     /// Puts an entry in the place of another of the same variant, if that one is still there.

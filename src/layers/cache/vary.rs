@@ -41,7 +41,7 @@ enum Wanted {
 }
 
 /// A language range and its weight in thousandths.
-type Language = (Box<[u8]>, u16);
+pub(super) type Language = (Box<[u8]>, u16);
 
 /// Whether `Vary` contains `*`, or something that is no field name: no later request selects the response.
 pub fn is_star(response: &HeaderMap) -> bool {
@@ -160,7 +160,7 @@ fn is_any_case(name: &HeaderName) -> bool {
 }
 
 /// The members of a list-based field, over all its lines, without empty ones.
-fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     headers
         .get_all(name)
         .iter()
@@ -186,13 +186,11 @@ impl<'a> Iterator for Members<'a> {
 }
 
 /// What `Accept-Language` asks for, the best liked first, in lower case.
-fn languages(request: &HeaderMap) -> Vec<Language> {
+pub(super) fn languages(request: &HeaderMap) -> Vec<Language> {
     let mut languages: Vec<Language> = members(request, &ACCEPT_LANGUAGE)
         .map(|member| {
-            let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let range = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let weight = parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
-            (range.into(), weight.map_or(1000, thousandths))
+            let range = member.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+            (range.to_ascii_lowercase().into(), weight_of(member).map_or(1000, thousandths))
         })
         .collect();
     languages.sort_unstable_by(|(a, liked_a), (b, liked_b)| liked_b.cmp(liked_a).then_with(|| a.cmp(b)));
@@ -200,8 +198,14 @@ fn languages(request: &HeaderMap) -> Vec<Language> {
     languages
 }
 
+/// The weight of a member, as it stands there.
+pub(super) fn weight_of(member: &[u8]) -> Option<&[u8]> {
+    let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii).skip(1);
+    parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")))
+}
+
 /// A weight, `0` to `1` with up to three decimals (RFC 9110 §12.4.2), in thousandths; 0 if it is none.
-fn thousandths(weight: &[u8]) -> u16 {
+pub(super) fn thousandths(weight: &[u8]) -> u16 {
     let (whole, decimals) = match weight {
         [whole @ (b'0' | b'1')] => (*whole, &[][..]),
         [whole @ (b'0' | b'1'), b'.', decimals @ ..] if decimals.len() <= 3 => (*whole, decimals),
