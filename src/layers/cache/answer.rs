@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::clock::{self, Wall};
 use crate::error::{Error, InternalError, Refusal};
-use crate::http::{Request, Response, Trail};
+use crate::http::{Request, Response, Target, Trail};
 
 use super::collapse::Collapse;
 use super::core::{Core, Verdict};
@@ -14,8 +14,9 @@ use super::directives::ResponseDirectives;
 use super::entry::Entry;
 use super::fetch::Fetch;
 use super::fill;
-use super::flight::{Interest, Lead};
+use super::flight::{Flight, Interest, Landing, Lead};
 use super::freshness::Timing;
+use super::purge::Marks;
 use super::serve;
 use super::status::{Forwarded, HitKind, Outcome};
 use super::storable;
@@ -85,6 +86,24 @@ impl Core {
         Ok(self.hit(request, entry, kind, now_for(request)))
     }
 
+    /// Whether a flight took off before a purge of what `target` asks for: whoever comes now must not follow
+    /// it. Its tags are not known yet.
+    pub(super) fn took_off_too_early(&self, flight: &Flight, target: &Target) -> bool {
+        flight.since() != self.purges.begin()
+            && self
+                .judge_marks(&Marks::new(flight.since(), self.url_hash(target), Box::default()), target)
+                .is_some()
+    }
+
+    /// Whether what a flight brought was purged meanwhile.
+    pub(super) fn is_outdated(&self, landing: &Landing, target: &Target) -> bool {
+        match landing {
+            Landing::Shared(lead) => self.judge_marks(&lead.marks, target).is_some(),
+            Landing::Confirmed(entry) => self.purged(entry, target).is_some(),
+            Landing::Apart(_) | Landing::Failed(_) => false,
+        }
+    }
+
     /// Whether a stale entry may stand in for this error.
     pub(super) fn has_stand_in(&self, fetch: &Fetch, error: &Error) -> bool {
         stand_in_for(fetch, error).is_some()
@@ -125,8 +144,11 @@ impl Core {
                     return self.store.remove_entry(fetch.key(), entry.id()).await;
                 };
                 storable::prepare(&mut headers, &directives, timing.received);
+                // The request was sent at an unknown generation, but after the entry's.
+                let marks = self.updated_marks(entry, update, &headers, entry.marks().since());
+                self.plan.tags.strip(&mut headers);
                 let body = entry.stored_body();
-                let fresh = Entry::new(entry.status(), &headers, lifetime, variant, body);
+                let fresh = Entry::new(entry.status(), &headers, lifetime, variant, marks, body);
                 self.store.replace(fetch.key(), entry.id(), Arc::new(fresh)).await;
             }
         }

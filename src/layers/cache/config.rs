@@ -56,6 +56,11 @@ pub struct CacheConfig {
     pub match_language: bool,
     /// Which request fields are brought into one form, for the origin too.
     pub normalize: NormalizeConfig,
+    /// Response fields whose values are tags to purge by, separated by commas; tags in them are separated by
+    /// blanks or commas. Empty: none. `Cache-Groups` (RFC 9875) is always heeded.
+    pub tags_header: String,
+    /// Take those fields out of answers, for they are only for us.
+    pub strip_tags: bool,
     /// Store responses with `Set-Cookie`, cookie included: every client that gets the entry gets the cookie.
     pub store_set_cookie: bool,
 }
@@ -76,6 +81,8 @@ impl Default for CacheConfig {
             honor_client_no_cache: true,
             match_language: false,
             normalize: NormalizeConfig::default(),
+            tags_header: "surrogate-key, cache-tag".to_owned(),
+            strip_tags: true,
             store_set_cookie: false,
         }
     }

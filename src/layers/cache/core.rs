@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode};
 
 use crate::clock::Wall;
-use crate::http::{Request, Response};
+use crate::http::{Request, Response, Scheme, Target};
 
 use super::collapse::Evidence;
 use super::directives::{RequestDirectives, ResponseDirectives};
@@ -13,6 +13,7 @@ use super::entry::Entry;
 use super::freshness::{Lifetime, Timing};
 use super::meter::Meter;
 use super::plan::CachePlan;
+use super::purge::{Marks, Mode, Purges, Site};
 use super::serve;
 use super::status::Outcome;
 use super::storable::{self, Exchange, NotStored};
@@ -28,6 +29,8 @@ pub struct Core {
     pub namespace: u64,
     /// The process's store.
     pub store: Arc<Store>,
+    /// What was purged of it.
+    pub purges: Arc<Purges>,
     /// The route's metrics.
     pub meter: Meter,
     /// What the route's answers for unknown keys were like.
@@ -79,5 +82,45 @@ impl Core {
         let mut response = serve::entry(request, entry, now);
         self.meter.mark(&request.trail, outcome, &mut response);
         response
+    }
+
+    /// Where a request for `target` looks for entries.
+    pub fn site<'a>(&self, target: &'a Target) -> Site<'a> {
+        Site { namespace: self.namespace, by_host: self.plan.key.host, target }
+    }
+
+    /// The hash of a URL: of what of the key it decides alone, whatever fields and cookies count beside it.
+    pub fn url_hash(&self, target: &Target) -> u64 {
+        let mut key = Vec::new();
+        let target = Target { scheme: Scheme::Http, ..target.clone() };
+        self.plan.key.write(&mut key, self.namespace, &target, &HeaderMap::new());
+        self.purges.url_hash(&key)
+    }
+
+    /// The marks of a response to a request for `target` that was sent in the generation `since`.
+    pub fn marks(&self, target: &Target, headers: &HeaderMap, since: u64) -> Marks {
+        Marks::new(since, self.url_hash(target), self.plan.tags.of(headers, &self.purges))
+    }
+
+    /// The marks of an entry that an `update` made these `merged` fields of.
+    pub fn updated_marks(&self, entry: &Entry, update: &HeaderMap, merged: &HeaderMap, since: u64) -> Marks {
+        let known = entry.marks();
+        let tags = self.plan.tags.updated(known.tags(), update, merged, &self.purges);
+        Marks::new(since, known.url(), tags)
+    }
+
+    /// Whether an entry was purged, and how thoroughly. Most often nothing was since it was last asked for.
+    #[inline]
+    pub fn purged(&self, entry: &Entry, target: &Target) -> Option<Mode> {
+        if entry.marks().since() == self.purges.generation() {
+            return None;
+        }
+        self.judge_marks(entry.marks(), target)
+    }
+
+    /// The same for anything with marks.
+    #[cold]
+    pub fn judge_marks(&self, marks: &Marks, target: &Target) -> Option<Mode> {
+        self.purges.judge(marks, &self.site(target))
     }
 }

@@ -13,6 +13,7 @@ use crate::http::{Body, Chunks, Piece, Response, fields, slices};
 use super::freshness::Lifetime;
 use super::head::{self, Fields};
 use super::multipart::Multipart;
+use super::purge::Marks;
 use super::range::Part;
 use super::vary::Variant;
 
@@ -24,7 +25,7 @@ const BREATH: usize = 1024 * 1024;
 
 /// What an entry takes beside key, fields, variant and body: its own struct, moka's bookkeeping and the
 /// allocator's. Measured.
-const OVERHEAD: usize = 640;
+const OVERHEAD: usize = 672;
 
 /// A stored response.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub struct Entry {
     lifetime: Lifetime,
     variant: Variant,
     fields: Fields,
+    marks: Marks,
     plain: bool,
     body: StoredBody,
 }
@@ -99,6 +101,7 @@ impl Entry {
         headers: &HeaderMap,
         lifetime: Lifetime,
         variant: Variant,
+        marks: Marks,
         body: StoredBody,
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -110,6 +113,7 @@ impl Entry {
             variant,
             plain: !headers.contains_key(&fields::CACHE_STATUS),
             fields,
+            marks,
             body,
         }
     }
@@ -132,6 +136,11 @@ impl Entry {
     /// Which requests it answers, of those with its key.
     pub const fn variant(&self) -> &Variant {
         &self.variant
+    }
+
+    /// What it is judged by when something is purged.
+    pub const fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     /// The body's bytes, to build another entry with.
@@ -214,6 +223,6 @@ impl Entry {
     /// How many bytes it takes, for weighing.
     pub fn weight(&self) -> usize {
         let body = usize::try_from(self.length()).unwrap_or(usize::MAX);
-        (self.fields.weight() + self.variant.weight() + OVERHEAD).saturating_add(body)
+        (self.fields.weight() + self.variant.weight() + self.marks.weight() + OVERHEAD).saturating_add(body)
     }
 }

@@ -30,9 +30,9 @@ use super::fill::{self, Led, Order};
 use super::flight::{Apart, Interest, Join, Landing, flight_key};
 use super::freshness::{self, Revalidate, Timing};
 use super::layer::Cache;
+use super::purge::Mode;
 use super::status::{Forward, Forwarded, HitKind};
 use super::storable;
-use super::validate;
 use super::vary::Variant;
 
 /// How many flights a request takes part in before it goes alone.
@@ -121,6 +121,11 @@ impl Fetch {
         self.forward == Forward::UriMiss && self.selector.is_none()
     }
 
+    /// Lets go of an entry that was purged for good while we waited: it answers nobody any more.
+    fn forget_purged(&mut self, core: &Core, request: &Request) {
+        self.stale.take_if(|stale| core.purged(&stale.entry, &request.target) == Some(Mode::Hard));
+    }
+
     /// The entry that may stand in for an origin in trouble.
     pub(super) fn stale_on_error(&self) -> Option<&Arc<Entry>> {
         self.stale.as_ref().filter(|stale| stale.rights.on_error).map(|stale| &stale.entry)
@@ -159,7 +164,7 @@ impl<S: Inner> Cache<S> {
         if fetch.asked.no_store || passes {
             let detail =
                 if passes { "known-not-stored" } else { storable::NotStored::RequestNoStore.as_str() };
-            return self.alone_or_stale(core, request, &fetch, detail).await;
+            return self.alone_or_stale(core, request, fetch, detail).await;
         }
         let shareable =
             fetch.is_unknown().then(|| core.evidence.shareable(authorized, request.received.wall));
@@ -173,19 +178,19 @@ impl<S: Inner> Cache<S> {
                 Collapse::Disabled | Collapse::NoCache | Collapse::NeverShared => flights.solo(&listed_key),
             };
             let round = match join {
-                Join::Lead(interest) => self.lead(core, &request, &fetch, &listed_key, interest).await,
+                Join::Lead(interest) => self.lead(core, &request, &mut fetch, &listed_key, interest).await,
                 Join::Follow(interest) => {
-                    self.follow(core, &request, &mut fetch, interest, &mut failures).await
+                    self.follow(core, &request, &mut fetch, &listed_key, interest, &mut failures).await
                 }
                 Join::Full => Round::Alone("too-many-flights"),
             };
             match round {
                 Round::Done(result) => return result,
                 Round::Again => {}
-                Round::Alone(detail) => return self.alone_or_stale(core, request, &fetch, detail).await,
+                Round::Alone(detail) => return self.alone_or_stale(core, request, fetch, detail).await,
             }
         }
-        self.alone_or_stale(core, request, &fetch, "too-many-rounds").await
+        self.alone_or_stale(core, request, fetch, "too-many-rounds").await
     }
 
     /// Refreshes an entry in the background, unless that is under way.
@@ -229,14 +234,16 @@ impl<S: Inner> Cache<S> {
         &self,
         core: &Arc<Core>,
         request: &Request,
-        fetch: &Fetch,
+        fetch: &mut Fetch,
         listed_key: &[u8],
         interest: Interest,
     ) -> Round {
         let (sender, receiver) = oneshot::channel();
         let copy = fill::plain_copy(request, request.trail.clone());
         self.launch(core, copy, fetch, listed_key.into(), &interest, Some(sender));
-        match receiver.await {
+        let led = receiver.await;
+        fetch.forget_purged(core, request);
+        match led {
             Ok(Led::Shared { lead, withheld }) => {
                 let answer = core.shared(request, fetch, &lead, interest, false);
                 let Some(mut response) = answer else { return Round::Alone("first-bytes-gone") };
@@ -252,6 +259,7 @@ impl<S: Inner> Cache<S> {
                 let forwarded = Forwarded { detail: Some(reason), ..Forwarded::new(fetch.forward) };
                 Round::Done(core.forwarded(&request.trail, forwarded, Ok(response)))
             }
+            Ok(Led::Landed(Landing::Confirmed(_))) if fetch.stale.is_none() => Round::Again,
             Ok(Led::Landed(Landing::Confirmed(entry))) => {
                 Round::Done(Ok(core.confirmed(request, fetch, &entry, false)))
             }
@@ -269,10 +277,22 @@ impl<S: Inner> Cache<S> {
         core: &Arc<Core>,
         request: &Request,
         fetch: &mut Fetch,
+        listed_key: &[u8],
         interest: Interest,
         failures: &mut u32,
     ) -> Round {
+        let leave = || {
+            core.store.flights().leave(listed_key, interest.flight());
+            Round::Again
+        };
+        if core.took_off_too_early(interest.flight(), &request.target) {
+            return leave();
+        }
         let landed = tokio::time::timeout_at(patience(request), interest.flight().landed()).await;
+        fetch.forget_purged(core, request);
+        if landed.as_ref().is_ok_and(|landing| core.is_outdated(landing, &request.target)) {
+            return leave();
+        }
         match landed {
             Err(_) => Round::Alone("waited-too-long"),
             Ok(Landing::Shared(lead)) => {
@@ -321,16 +341,17 @@ impl<S: Inner> Cache<S> {
         &self,
         core: &Core,
         request: Request,
-        fetch: &Fetch,
+        mut fetch: Fetch,
         detail: &'static str,
     ) -> Result<Response, Error> {
         let own = core.keep(&request);
         let result = self.inner.send(request).await;
+        fetch.forget_purged(core, &own);
         match result {
             Ok(response) if freshness::is_error(response.status) && fetch.stale_on_error().is_some() => {
                 core.stand_in(&own, fetch.stale_on_error(), HitKind::StaleIfError)
             }
-            Err(error) => core.fall_back(&own, fetch, error),
+            Err(error) => core.fall_back(&own, &fetch, error),
             Ok(response) => {
                 let forwarded = Forwarded { detail: Some(detail), ..Forwarded::new(fetch.forward) };
                 core.forwarded(&own.trail, forwarded, Ok(response))
@@ -340,10 +361,12 @@ impl<S: Inner> Cache<S> {
 
     /// A HEAD that the entry cannot answer: it goes alone, and what it brings freshens the entry or makes it
     /// invalid (RFC 9111 §4.3.5).
-    async fn head(&self, core: &Arc<Core>, request: Request, fetch: Fetch) -> Result<Response, Error> {
+    async fn head(&self, core: &Arc<Core>, request: Request, mut fetch: Fetch) -> Result<Response, Error> {
         let own = core.keep(&request);
         let sent = clock::now();
-        let response = match self.inner.send(request).await {
+        let result = self.inner.send(request).await;
+        fetch.forget_purged(core, &own);
+        let response = match result {
             Ok(response) if freshness::is_error(response.status) && fetch.stale_on_error().is_some() => {
                 return core.stand_in(&own, fetch.stale_on_error(), HitKind::StaleIfError);
             }
@@ -358,26 +381,6 @@ impl<S: Inner> Cache<S> {
         }
         let forwarded = Forwarded { detail: Some("head"), ..Forwarded::new(fetch.forward) };
         core.forwarded(&own.trail, forwarded, Ok(response))
-    }
-
-    /// A request that may change things: what is stored of its target goes when it succeeds (RFC 9111 §4.4).
-    pub(super) async fn unsafe_request(
-        &self,
-        core: &Core,
-        request: Request,
-        forwarded: Forwarded,
-    ) -> Result<Response, Error> {
-        let (method, target) = (request.method.clone(), request.target.clone());
-        let (headers, trail) = (request.headers.clone(), request.trail.clone());
-        let result = self.inner.send(request).await;
-        if let Ok(response) = &result {
-            for target in validate::invalidated(&method, &target, response.status, &response.headers) {
-                let mut key = Vec::new();
-                core.plan.key.write(&mut key, core.namespace, &target, &headers);
-                core.store.invalidate(&key).await;
-            }
-        }
-        core.forwarded(&trail, forwarded, result)
     }
 }
 

@@ -133,7 +133,7 @@ pub(super) struct Fill {
     pub(super) listing: Listing,
     pub(super) core: Arc<Core>,
     pub(super) key: Box<[u8]>,
-    request: Request,
+    pub(super) request: Request,
     directives: RequestDirectives,
     unknown: bool,
     stale: Option<Arc<Entry>>,
@@ -203,8 +203,10 @@ impl Fill {
         match self.judge(status, &headers, sent, now) {
             Ok((verdict, directives)) => {
                 storable::prepare(&mut headers, &directives, now.wall);
+                let marks = self.core.updated_marks(stale, update, &headers, self.listing.flight.since());
+                self.core.plan.tags.strip(&mut headers);
                 let Verdict { lifetime, variant } = verdict;
-                let entry = Entry::new(status, &headers, lifetime, variant, stale.stored_body());
+                let entry = Entry::new(status, &headers, lifetime, variant, marks, stale.stored_body());
                 let entry = Arc::new(entry);
                 self.store(&entry).await;
                 self.land(Landing::Confirmed(entry));

@@ -17,6 +17,7 @@ use crate::http::shared::SharedBody;
 
 use super::entry::Entry;
 use super::freshness::Lifetime;
+use super::purge::{Marks, Purges};
 use super::vary::Variant;
 
 /// How many flights may be under way at once; beyond them requests go alone.
@@ -41,6 +42,7 @@ pub struct Flights {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
     count: AtomicUsize,
+    purges: Arc<Purges>,
 }
 
 /// One request on its way to fill an entry.
@@ -50,6 +52,8 @@ pub struct Flight {
     open: bool,
     /// Which requests may follow; all where nothing is known of the key's `Vary` yet.
     selector: Option<Variant>,
+    /// Which purges are newer than it.
+    since: u64,
     landing: watch::Sender<Option<Landing>>,
     interest: AtomicUsize,
     left: Notify,
@@ -94,6 +98,8 @@ pub struct Lead {
     pub variant: Variant,
     /// How long it is good for.
     pub lifetime: Lifetime,
+    /// What it is judged by when something is purged.
+    pub marks: Marks,
     /// The body.
     pub body: SharedBody,
     /// Whether it goes into the store, as far as its head tells.
@@ -144,10 +150,11 @@ impl Drop for Interest {
 }
 
 impl Flight {
-    fn new(open: bool, selector: Option<Variant>) -> Arc<Self> {
+    fn new(open: bool, selector: Option<Variant>, since: u64) -> Arc<Self> {
         Arc::new(Self {
             open,
             selector,
+            since,
             landing: watch::Sender::new(None),
             interest: AtomicUsize::new(0),
             left: Notify::new(),
@@ -220,6 +227,11 @@ impl Flight {
         self.goes_on.load(Ordering::Acquire) || self.interest.load(Ordering::Acquire) > 0
     }
 
+    /// The generation of purges in which it took off.
+    pub const fn since(&self) -> u64 {
+        self.since
+    }
+
     /// Whether what it brings must not be stored: the key was invalidated after it took off.
     pub fn is_void(&self) -> bool {
         self.void.load(Ordering::Acquire)
@@ -236,8 +248,9 @@ impl Flight {
 }
 
 impl Flights {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(purges: Arc<Purges>) -> Self {
         Self {
+            purges,
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
             count: AtomicUsize::new(0),
@@ -259,13 +272,13 @@ impl Flights {
         if let Some(flight) = flights.and_then(|all| all.iter().find(suitable)) {
             return Join::Follow(flight.interest());
         }
-        self.list(&mut shard, key, Flight::new(true, selector))
+        self.list(&mut shard, key, Flight::new(true, selector, self.purges.begin()))
     }
 
     /// Leads a flight that nobody can follow. It is listed all the same: an invalidation of the key must find
     /// it.
     pub fn solo(&self, key: &[u8]) -> Join {
-        self.list(&mut self.shard(key), key, Flight::new(false, None))
+        self.list(&mut self.shard(key), key, Flight::new(false, None, self.purges.begin()))
     }
 
     fn list(&self, shard: &mut Shard, key: &[u8], flight: Arc<Flight>) -> Join {

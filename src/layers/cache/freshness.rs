@@ -182,6 +182,27 @@ impl Lifetime {
         Self { no_cache: true, ..self }
     }
 
+    /// What the entry is good for, now, after it was softly purged: as stale as it can be, until the origin
+    /// confirms it. It may stand in as if it were stale, from now to the end of the windows.
+    pub fn judge_purged(&self, request: &RequestDirectives, now: Wall) -> Freshness {
+        let has = |window: Span| window.get() > Duration::ZERO;
+        match self.judge(request, now) {
+            Freshness::Revalidate(rights) => Freshness::Revalidate(Revalidate {
+                requested: false,
+                on_error: rights.on_error && has(self.if_error),
+                on_overload: rights.on_overload && has(self.on_overload),
+            }),
+            Freshness::Fresh | Freshness::MaxStale | Freshness::StaleWhileRevalidate => {
+                let staleness = self.age(now).saturating_sub(self.fresh_for.get());
+                Freshness::Revalidate(Revalidate {
+                    requested: false,
+                    on_error: staleness < self.if_error.get(),
+                    on_overload: staleness < self.on_overload.get(),
+                })
+            }
+        }
+    }
+
     /// What the entry is good for, for this request, now.
     pub fn judge(&self, request: &RequestDirectives, now: Wall) -> Freshness {
         let age = self.age(now);

@@ -25,6 +25,7 @@ use super::fetch::{Fetch, Stale};
 use super::freshness::Freshness;
 use super::meter::Meter;
 use super::plan::CachePlan;
+use super::purge::{Control, Mode};
 use super::status::{Forward, Forwarded, Hit, HitKind, Outcome};
 use super::storable::{self, Bypass};
 use super::store::{Peek, Slot, Store};
@@ -50,9 +51,15 @@ impl<S> Cache<S> {
     ) -> Self {
         let core = plan.filter(|plan| plan.enabled).map(|plan| {
             let (meter, evidence) = (Meter::new(metrics, route), Evidence::default());
-            Arc::new(Core { plan, namespace, store, meter, evidence })
+            let purges = Arc::clone(store.purges());
+            Arc::new(Core { plan, namespace, store, purges, meter, evidence })
         });
         Self { inner: Arc::new(inner), core }
+    }
+
+    /// A handle for operators, if anything is cached here.
+    pub fn control(&self) -> Option<Control> {
+        self.core.clone().map(Control)
     }
 }
 
@@ -99,7 +106,12 @@ impl Core {
         let Some(entry) = slot.and_then(|slot| slot.select(&request.headers)) else {
             return self.miss(request, key, slot, asked, now);
         };
-        let kind = match entry.lifetime().judge(&asked, now) {
+        let freshness = match self.purged(entry, &request.target) {
+            None => entry.lifetime().judge(&asked, now),
+            Some(Mode::Soft) => entry.lifetime().judge_purged(&asked, now),
+            Some(Mode::Hard) => return self.miss(request, key, None, asked, now),
+        };
+        let kind = match freshness {
             Freshness::Fresh => HitKind::Fresh,
             Freshness::MaxStale => HitKind::MaxStale,
             Freshness::StaleWhileRevalidate => HitKind::StaleWhileRevalidate,
@@ -280,6 +292,7 @@ impl Core {
         match &mut result {
             Ok(response) => {
                 forwarded.status = Some(response.status);
+                self.plan.tags.strip(&mut response.headers);
                 self.meter.mark(trail, &Outcome::Forwarded(forwarded), response);
             }
             Err(_) => self.meter.count(trail, &Outcome::Forwarded(forwarded)),

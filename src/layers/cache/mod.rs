@@ -3,7 +3,8 @@
 //! In reading order: [`layer`] decides what can be decided at once; [`fetch`] asks the origin, with
 //! [`flight`]s that many requests share ([`collapse`] says when) and the [`fill`] task that carries one out;
 //! what may be [`share`]d goes through [`pump`]; [`answer`] and [`serve`] make of it what each client gets;
-//! [`store`] holds every [`entry`]. What the RFCs say is in pure files: [`key`], [`normalize`], [`vary`],
+//! [`invalidate`] watches requests that change things; [`store`] holds every [`entry`], and [`purge`] says
+//! which of them have been given up. What the RFCs say is in pure files: [`key`], [`normalize`], [`vary`],
 //! [`storable`], [`freshness`], [`validate`], [`range`], [`multipart`], and [`status`] for what the client is
 //! told.
 //!
@@ -22,8 +23,8 @@
 //!   for anybody; requests with `Authorization` are remembered apart.
 //! - Trailers reach those who read while the response arrives; they are not stored (RFC 9110 §6.5.1 lets them
 //!   go).
-//! - A response to an unsafe method invalidates the key that its own request would have as a GET: where
-//!   `key.headers` or `key.cookies` tell clients apart, other clients' entries stay until they are stale.
+//! - A response to an unsafe method invalidates all that is stored for its URL, whichever fields and cookies
+//!   tell it apart, but only on its own route.
 //! - A client that leaves ends its fill at once where nobody else waits for it and no response head has
 //!   come: nothing says yet that it is worth finishing. Once a storable head is there, a fill that others
 //!   read, that is half done, or that is nearly done goes on.
@@ -42,6 +43,7 @@ pub mod fill;
 pub mod flight;
 pub mod freshness;
 pub mod head;
+pub mod invalidate;
 pub mod key;
 pub mod layer;
 pub mod meter;
@@ -50,6 +52,7 @@ pub mod normalize;
 pub mod plan;
 pub mod presets;
 pub mod pump;
+pub mod purge;
 pub mod range;
 pub mod serve;
 pub mod share;

@@ -12,6 +12,7 @@ use super::config::{CacheConfig, KeyConfig, NormalizeConfig, QueryKeyConfig, Sto
 use super::key::{KeyRules, Pattern, QueryRules};
 use super::normalize::{Language, Normalize};
 use super::presets;
+use super::purge::tags::TagRules;
 
 /// The store, one for the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub struct CachePlan {
     pub match_language: bool,
     /// Which request fields are brought into one form; boxed, and none for none.
     pub normalize: Option<Box<Normalize>>,
+    /// Which fields carry tags.
+    pub tags: TagRules,
     /// Whether responses with `Set-Cookie` are stored.
     pub store_set_cookie: bool,
 }
@@ -132,6 +135,7 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         honor_client: config.honor_client_no_cache,
         match_language: config.match_language,
         normalize: plan_normalize(&config.normalize, &at.key("normalize"), report),
+        tags: TagRules::plan(&config.tags_header, config.strip_tags, &at.key("tags_header"), report),
         store_set_cookie: config.store_set_cookie,
     }
 }
@@ -335,6 +339,7 @@ mod tests {
             config.key.query.only = text(&["", "a", "@tracking"]);
             config.key.headers = text(&["x-a", "a b", "Host"]);
             config.key.cookies = text(&["a", "b=c", ""]);
+            config.tags_header = "a b, x-tag,".to_owned();
             for status in ["206", "404", "4xx", "99", "600"] {
                 config.ttl.by_status.insert(status.to_owned(), Time::secs(1));
             }
@@ -357,6 +362,7 @@ mod tests {
                 "cache.methods[2]",
                 "cache.normalize.accept_language[1]",
                 "cache.normalize.accept_language[2]",
+                "cache.tags_header",
                 "cache.ttl.by_status.206",
                 "cache.ttl.by_status.4xx",
                 "cache.ttl.by_status.600",

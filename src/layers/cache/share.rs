@@ -83,10 +83,13 @@ impl Fill {
         let Response { status, mut headers, body, .. } = response;
         let withheld = withheld(&headers, &directives);
         storable::prepare(&mut headers, &directives, now.wall);
+        let marks = self.core.marks(&self.request.target, &headers, self.listing.flight.since());
+        self.core.plan.tags.strip(&mut headers);
         let lead = Arc::new(Lead {
             status,
             variant: verdict.variant,
             lifetime: verdict.lifetime,
+            marks,
             body: writer.body(),
             stored: detail.is_none() && !self.listing.flight.is_void(),
             detail,
@@ -107,7 +110,7 @@ impl Fill {
         writer.finish(last, trailers);
     }
 
-    /// Stores a complete body, unless it turned out too large or the key was invalidated meanwhile.
+    /// Stores a complete body, unless it turned out too large or was purged meanwhile.
     async fn complete(&self, lead: &Lead, mut chunks: Vec<Bytes>, last: Option<Bytes>, mut copy: Hold) {
         chunks.extend(last);
         let length: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
@@ -121,13 +124,14 @@ impl Fill {
         }
         let body = StoredBody::pack(&chunks).await;
         drop(chunks);
-        let entry = Entry::new(lead.status, &lead.headers, lead.lifetime, lead.variant.clone(), body);
+        let marks = lead.marks.clone();
+        let entry = Entry::new(lead.status, &lead.headers, lead.lifetime, lead.variant.clone(), marks, body);
         self.store(&Arc::new(entry)).await;
     }
 
     pub(super) async fn store(&self, entry: &Arc<Entry>) {
         let flight = &self.listing.flight;
-        if flight.is_void() {
+        if flight.is_void() || self.core.purged(entry, &self.request.target).is_some() {
             return;
         }
         let max_variants = self.core.plan.max_variants;

@@ -20,6 +20,7 @@ use crate::metrics::{Counter, Gauge, Metrics};
 use super::entry::Entry;
 use super::flight::{Flights, flight_key};
 use super::plan::StorePlan;
+use super::purge::Purges;
 
 /// By what share of its memory the store may be too full before moka is told to make room at once, and not
 /// when it next would: a few large objects are much.
@@ -30,6 +31,7 @@ const SLACK_SHARE: u64 = 64;
 pub struct Store {
     cache: moka::future::Cache<Box<[u8]>, Arc<Slot>, RandomState>,
     flights: Flights,
+    purges: Arc<Purges>,
     memory: Memory,
     capacity: u64,
     max_object: u64,
@@ -146,9 +148,11 @@ impl Store {
             &[],
             move || filling.used_for(Use::Filling) as f64,
         );
+        let purges = Arc::new(Purges::default());
         Self {
             cache,
-            flights: Flights::new(),
+            flights: Flights::new(Arc::clone(&purges)),
+            purges,
             memory,
             capacity: plan.memory,
             max_object: plan.max_object.min(plan.memory),
@@ -164,6 +168,11 @@ impl Store {
     /// The flights on their way.
     pub const fn flights(&self) -> &Flights {
         &self.flights
+    }
+
+    /// What was purged.
+    pub const fn purges(&self) -> &Arc<Purges> {
+        &self.purges
     }
 
     /// The budget that stored bodies and those on their way are part of.

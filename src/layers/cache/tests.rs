@@ -1,5 +1,6 @@
 //! The engine against a scripted origin, without sockets.
 
+mod purge;
 mod room;
 
 use std::future::Future;
@@ -394,7 +395,7 @@ async fn a_leader_that_leaves_before_the_head_ends_its_flight_unless_it_is_follo
 #[test]
 fn a_deserted_flight_takes_no_followers_unless_it_goes_on() {
     for goes_on in [false, true] {
-        let (flights, headers) = (Flights::new(), HeaderMap::new());
+        let (flights, headers) = (Flights::new(Arc::default()), HeaderMap::new());
         let Join::Lead(leader) = flights.join(b"key", &headers, None) else { panic!("nobody else flies") };
         let Join::Follow(follower) = flights.join(b"key", &headers, None) else { panic!("one flies") };
         if goes_on {

@@ -1,0 +1,63 @@
+//! Requests that may change things: what they make invalid (RFC 9111 §4.4, RFC 9875 §3).
+
+use http::HeaderMap;
+use smallvec::SmallVec;
+
+use crate::error::Error;
+use crate::http::{Request, Response, Target};
+use crate::layers::Inner;
+
+use super::core::Core;
+use super::layer::Cache;
+use super::purge::tags::{self, CACHE_GROUP_INVALIDATION};
+use super::purge::{Mode, Purges};
+use super::status::Forwarded;
+use super::validate;
+
+impl<S: Inner> Cache<S> {
+    /// A request that may change things: what is stored of its target goes when it succeeds (RFC 9111 §4.4).
+    pub(super) async fn unsafe_request(
+        &self,
+        core: &Core,
+        request: Request,
+        forwarded: Forwarded,
+    ) -> Result<Response, Error> {
+        let (method, target) = (request.method.clone(), request.target.clone());
+        let (headers, trail) = (request.headers.clone(), request.trail.clone());
+        let result = self.inner.send(request).await;
+        let mut changed = SmallVec::new();
+        if let Ok(response) = &result {
+            core.invalidate_groups(&target, &response.headers);
+            changed = validate::invalidated(&method, &target, response.status, &response.headers);
+        }
+        for target in changed {
+            core.invalidate(&target, &headers).await;
+        }
+        core.forwarded(&trail, forwarded, result)
+    }
+}
+
+impl Core {
+    /// Gives up what is stored for `target` (RFC 9111 §4.4). `headers` are those of the request that changed
+    /// it: what is stored for others like it goes at once; where fields or cookies count, what is stored for
+    /// everybody else is purged.
+    async fn invalidate(&self, target: &Target, headers: &HeaderMap) {
+        let mut key = Vec::new();
+        self.plan.key.write(&mut key, self.namespace, target, headers);
+        self.store.invalidate(&key).await;
+        if !self.plan.key.headers.is_empty() || !self.plan.key.cookies.is_empty() {
+            self.purges.purge(&[Purges::url(self.url_hash(target))], Mode::Hard);
+        }
+    }
+
+    /// Gives up the groups that the answer to an unsafe request names (RFC 9875 §3).
+    fn invalidate_groups(&self, target: &Target, response: &HeaderMap) {
+        let groups = tags::strings(response, &CACHE_GROUP_INVALIDATION);
+        let site = self.site(target);
+        let names: Vec<_> =
+            groups.iter().flat_map(|group| self.purges.group(&site, group.as_bytes())).collect();
+        if !names.is_empty() {
+            self.purges.purge(&names, Mode::Hard);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What an operator can do with the cache of one route.
+
+use std::sync::Arc;
+
+use crate::http::Target;
+
+use super::super::core::Core;
+use super::generation::{Mode, Name, Purges};
+
+/// A handle to the cache of one route. URLs are as the cache sees them: after the route has rewritten them.
+#[derive(Clone, Debug)]
+pub struct Control(pub(in super::super) Arc<Core>);
+
+impl Control {
+    /// Everything the route stores.
+    pub fn everything(&self) -> Name {
+        self.0.purges.everything(Some(self.0.namespace))
+    }
+
+    /// A URL, with all its variants, and whatever fields and cookies count for the key.
+    pub fn url(&self, target: &Target) -> Name {
+        Purges::url(self.0.url_hash(target))
+    }
+
+    /// All URLs that begin with this one, segment by segment; the query does not count.
+    pub fn prefix(&self, target: &Target) -> Name {
+        self.0.purges.prefix(&self.0.site(target))
+    }
+
+    /// A tag, as far as the route's entries have it.
+    pub fn tag(&self, tag: &[u8]) -> [Name; 2] {
+        self.0.purges.tag(Some(self.0.namespace), tag)
+    }
+
+    /// Purges these names, of this route or of others; returns the generation.
+    pub fn purge(&self, names: &[Name], mode: Mode) -> u64 {
+        self.0.purges.purge(names, mode)
+    }
+}
