@@ -5,6 +5,10 @@ use http::header::{self, HeaderMap, HeaderName};
 
 /// `Cache-Status` (RFC 9211).
 pub static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// `CDN-Cache-Control` (RFC 9213).
+pub static CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+/// `Forebay-CDN-Cache-Control`: the same, for this gateway alone (RFC 9213 §3).
+pub static FOREBAY_CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("forebay-cdn-cache-control");
 /// `Proxy-Status` (RFC 9209).
 pub static PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 /// `Forwarded` (RFC 7239).

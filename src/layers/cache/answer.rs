@@ -131,7 +131,7 @@ impl Core {
         (status, update): (StatusCode, &HeaderMap),
         timing: Timing,
     ) {
-        let stored = entry.headers(0);
+        let stored = entry.all_headers();
         match validate::head_effect(&stored, entry.length(), status, update) {
             HeadEffect::None => {}
             HeadEffect::Invalidate => self.store.remove_entry(fetch.key(), entry.id()).await,

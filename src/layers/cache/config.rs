@@ -44,6 +44,9 @@ pub struct CacheConfig {
     pub stale_if_error: Time,
     /// How long a stale entry is served when admission refuses.
     pub stale_on_overload: Time,
+    /// Whether a response with `s-maxage` may be served stale. RFC 9111 §5.2.2.10 lets `s-maxage` forbid it
+    /// like `proxy-revalidate`.
+    pub s_maxage_stale: SMaxageStale,
     /// Let one request fetch for all that ask for the same at the same time.
     pub collapse: bool,
     /// How many variants (`Vary`) of a key are kept: those stored or confirmed last. The first time that a
@@ -76,6 +79,7 @@ impl Default for CacheConfig {
             stale_while_revalidate: Time::secs(0),
             stale_if_error: Time::secs(300),
             stale_on_overload: Time::secs(300),
+            s_maxage_stale: SMaxageStale::Explicit,
             collapse: true,
             max_variants: 32,
             honor_client_no_cache: true,
@@ -86,6 +90,19 @@ impl Default for CacheConfig {
             store_set_cookie: false,
         }
     }
+}
+
+/// Whether a response with `s-maxage` may be served stale.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SMaxageStale {
+    /// Never: the RFC to the letter.
+    Never,
+    /// As long as the response itself says, with `stale-while-revalidate` or `stale-if-error`.
+    #[default]
+    Explicit,
+    /// As any other: this file's windows and a client's `max-stale` hold for it too.
+    Always,
 }
 
 /// What makes two requests the same: method class, scheme, host and path always; this on top.

@@ -1,4 +1,5 @@
-//! `Cache-Control` of requests and responses, read into plain values (RFC 9111 §5.2, RFC 5861, RFC 8246).
+//! `Cache-Control` of requests and responses, read into plain values (RFC 9111 §5.2, RFC 5861, RFC 8246); a
+//! [targeted](super::targeted) field takes its place where there is one (RFC 9213).
 //!
 //! Choices where the RFCs leave one:
 //!
@@ -6,12 +7,15 @@
 //!   time, one of the two behaviours that RFC 9111 §4.2.1 allows: the first value, or stale.
 //! - An invalid `max-age` or `s-maxage` counts as 0 (stale, §4.2.1); one that overflows as 2^31 (§1.2.2).
 //!   White space around `=` makes a value invalid. A quoted number is accepted.
-//! - `no-cache="a, b"` withholds the named fields from the store and leaves the rest reusable; `private="a"`
-//!   is taken for plain `private`, which §5.2.2.7 allows.
+//! - `no-cache="a, b"` withholds the named fields from the store and leaves the rest reusable (§5.2.2.4: they
+//!   are not sent without validation, and what is not stored cannot be); `private="a"` is taken for plain
+//!   `private`, which §5.2.2.7 allows. A list of names that cannot be read counts as no list.
 //! - `Pragma: no-cache` counts in requests without `Cache-Control` (§5.4) and never in responses.
 
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, PRAGMA};
 use smallvec::SmallVec;
+
+use super::targeted;
 
 /// What a number of seconds that does not fit is read as (RFC 9111 §1.2.2).
 pub const DELTA_MAX: u32 = 1 << 31;
@@ -105,12 +109,21 @@ pub struct ResponseDirectives {
     pub stale_if_error: Option<u32>,
     /// Fields that are not to be stored: the argument of `no-cache`.
     pub withheld: SmallVec<[HeaderName; 0]>,
+    /// They come from a targeted field, so that `Expires` does not count (RFC 9213 §2.2).
+    pub targeted: bool,
 }
 
 impl ResponseDirectives {
-    /// Reads `Cache-Control`.
+    /// Reads the targeted field that counts, or `Cache-Control`.
     pub fn of(headers: &HeaderMap) -> Self {
-        Self::of_lines(headers.get_all(CACHE_CONTROL))
+        targeted::directives(headers).unwrap_or_else(|| Self::of_lines(headers.get_all(CACHE_CONTROL)))
+    }
+
+    /// Those of a targeted field.
+    pub(super) fn of_targeted<'a>(members: impl IntoIterator<Item = Directive<'a>>) -> Self {
+        let mut directives = Self { targeted: true, ..Self::default() };
+        members.into_iter().for_each(|directive| directives.add(directive));
+        directives
     }
 
     /// Reads the lines of a field with the syntax of `Cache-Control`.
@@ -154,7 +167,7 @@ fn lower(slot: &mut Option<u32>, seconds: u32) {
 
 /// The directives that mean something to us.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Name {
+pub(super) enum Name {
     NoCache,
     NoStore,
     OnlyIfCached,
@@ -175,7 +188,7 @@ enum Name {
 }
 
 impl Name {
-    fn of(name: &[u8]) -> Self {
+    pub(super) fn of(name: &[u8]) -> Self {
         const NAMES: [(&[u8], Name); 16] = [
             (b"max-age", Name::MaxAge),
             (b"no-cache", Name::NoCache),
@@ -202,13 +215,13 @@ impl Name {
 }
 
 /// One directive as it stands in the field.
-struct Directive<'a> {
-    name: &'a [u8],
-    value: Value<'a>,
+pub(super) struct Directive<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) value: Value<'a>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Value<'a> {
+pub(super) enum Value<'a> {
     None,
     /// What stands behind `=`, without its quotes; escapes are left as they are.
     Some(&'a [u8]),
@@ -376,6 +389,7 @@ mod tests {
             stale_while_revalidate: Some(3),
             stale_if_error: Some(4),
             withheld: SmallVec::new(),
+            targeted: false,
         };
         assert_eq!(all, expected);
     }

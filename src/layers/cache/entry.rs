@@ -162,9 +162,17 @@ impl Entry {
         self.fields.weight()
     }
 
-    /// The stored fields and `Content-Length`, with room for `spare` more.
+    /// The stored fields that clients get, and `Content-Length`, with room for `spare` more.
     pub fn headers(&self, spare: usize) -> HeaderMap {
-        let mut headers = self.fields.unpack(spare + 1);
+        self.with_length(self.fields.unpack(spare + 1))
+    }
+
+    /// All stored fields and `Content-Length`: what an update is merged into.
+    pub fn all_headers(&self) -> HeaderMap {
+        self.with_length(self.fields.unpack_all())
+    }
+
+    fn with_length(&self, mut headers: HeaderMap) -> HeaderMap {
         // RFC 9110 §8.6: never in a 204.
         if self.status != StatusCode::NO_CONTENT {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.length()));

@@ -199,7 +199,7 @@ impl Fill {
     async fn confirm(mut self, stale: &Arc<Entry>, update: &HeaderMap, sent: Now) {
         let now = clock::now();
         let status = stale.status();
-        let mut headers = validate::merge(&stale.headers(0), update, now.wall);
+        let mut headers = validate::merge(&stale.all_headers(), update, now.wall);
         match self.judge(status, &headers, sent, now) {
             Ok((verdict, directives)) => {
                 storable::prepare(&mut headers, &directives, now.wall);

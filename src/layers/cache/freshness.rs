@@ -11,7 +11,9 @@
 //!   eat into it.
 //! - `must-revalidate` and `proxy-revalidate` rule out every stale answer. `s-maxage` implies
 //!   `proxy-revalidate` (§5.2.2.10), except where the same response says `stale-while-revalidate` or
-//!   `stale-if-error`: an origin that writes both means both.
+//!   `stale-if-error`: an origin that writes both means both. `s_maxage_stale` changes that either way.
+//! - A reload (`max-age=0` in the request) does not revalidate what is fresh and `immutable`; a forced one
+//!   (`no-cache`) does: RFC 8246 §2 names `no-cache` as the signal to heed.
 //! - A lifetime of zero (`max-age=0`, an `Expires` in the past) asks for the origin's word on every use: what
 //!   the operator or a client allow to be served stale does not hold for it. Such answers are often made for
 //!   one user.
@@ -24,6 +26,7 @@ use http::header::{AGE, DATE, EXPIRES, HeaderMap, LAST_MODIFIED};
 
 use crate::clock::Wall;
 
+use super::config::SMaxageStale;
 use super::dates::{self, DateField};
 use super::directives::{self, RequestDirectives, ResponseDirectives};
 use super::plan::TtlPolicy;
@@ -47,6 +50,8 @@ pub struct Lifetime {
     no_cache: bool,
     /// Once stale it may never be used without validation, except as the two windows from the response say.
     strict: bool,
+    /// While fresh it does not change (RFC 8246).
+    immutable: bool,
 }
 
 /// A duration in whole milliseconds: half the size of a [`Duration`], for there is one [`Lifetime`] an entry.
@@ -125,8 +130,11 @@ impl Lifetime {
             (_, None) => Duration::ZERO,
             (max, Some(_)) => fresh_for.min(max.unwrap_or(Duration::MAX)),
         };
-        let hard = directives.must_revalidate || directives.proxy_revalidate;
-        let strict = hard || directives.s_maxage.is_some() || fresh_for.is_zero();
+        let s_maxage = directives.s_maxage.map(|_| ttl.s_maxage_stale);
+        let hard = directives.must_revalidate
+            || directives.proxy_revalidate
+            || s_maxage == Some(SMaxageStale::Never);
+        let strict = hard || s_maxage == Some(SMaxageStale::Explicit) || fresh_for.is_zero();
         let window = |said: Option<u32>, configured: Duration| match said {
             _ if hard => Duration::ZERO,
             Some(seconds) => Duration::from_secs(seconds.into()),
@@ -142,6 +150,7 @@ impl Lifetime {
             on_overload: window(None, ttl.stale_on_overload).into(),
             no_cache: directives.no_cache && source != Source::Override,
             strict,
+            immutable: directives.immutable,
         };
         (lifetime, source)
     }
@@ -211,7 +220,7 @@ impl Lifetime {
             return Freshness::Fresh;
         }
         let refused = request.no_cache
-            || request.max_age.is_some_and(|max| age >= seconds(max))
+            || request.max_age.is_some_and(|max| age >= seconds(max) && !(fresh && self.immutable))
             || request.min_fresh.is_some_and(|min| age.saturating_add(seconds(min)) > self.fresh_for.get());
         if fresh && !refused {
             return Freshness::Fresh;
@@ -338,6 +347,7 @@ fn origin_lifetime(
         return Some((seconds(max_age), Source::MaxAge));
     }
     match dates::field(headers, &EXPIRES, received) {
+        _ if directives.targeted => None,
         DateField::Missing => None,
         DateField::Invalid => Some((Duration::ZERO, Source::Expires)),
         DateField::At(expires) => {

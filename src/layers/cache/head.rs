@@ -16,11 +16,15 @@ use crate::http::fields;
 
 use super::entry::Entry;
 use super::status::{Hit, HitKind, Outcome};
+use super::targeted;
 
-/// Packed fields: for each, the lengths of name and value (two and four bytes), name, value.
+/// Packed fields: for each, the lengths of name and value (two and four bytes), name, value. Those that are
+/// [kept from clients](targeted::is_hidden) come last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fields {
     packed: Box<[u8]>,
+    /// Where those for clients end, in bytes.
+    public: u32,
     count: u32,
 }
 
@@ -34,8 +38,9 @@ impl Fields {
             || headers.iter().filter(|(name, _)| **name != header::AGE && **name != header::CONTENT_LENGTH);
         let size = kept().map(|(name, value)| LENGTHS + name.as_str().len() + value.len()).sum();
         let mut packed = Vec::with_capacity(size);
-        let mut count = 0;
-        for (name, value) in kept() {
+        let (mut public, mut count) = (0, 0);
+        let shown = kept().filter(|(name, _)| !targeted::is_hidden(name));
+        for (name, value) in shown.chain(kept().filter(|(name, _)| targeted::is_hidden(name))) {
             let (Ok(name_length), Ok(value_length)) =
                 (u16::try_from(name.as_str().len()), u32::try_from(value.len()))
             else {
@@ -46,14 +51,26 @@ impl Fields {
             packed.extend_from_slice(name.as_str().as_bytes());
             packed.extend_from_slice(value.as_bytes());
             count += 1;
+            if !targeted::is_hidden(name) {
+                public = packed.len();
+            }
         }
-        Self { packed: packed.into(), count }
+        Self { packed: packed.into(), public: u32::try_from(public).unwrap_or(u32::MAX), count }
     }
 
-    /// Unpacks them, with room for `spare` more, into memory of their own.
+    /// Unpacks those for clients, with room for `spare` more, into memory of their own.
     pub fn unpack(&self, spare: usize) -> HeaderMap {
+        self.unpack_of(self.packed.get(..self.public as usize).unwrap_or(&self.packed), spare)
+    }
+
+    /// Unpacks all of them.
+    pub fn unpack_all(&self) -> HeaderMap {
+        self.unpack_of(&self.packed, 1)
+    }
+
+    fn unpack_of(&self, packed: &[u8], spare: usize) -> HeaderMap {
         let mut headers = HeaderMap::try_with_capacity(self.count as usize + spare).unwrap_or_default();
-        let all = Bytes::copy_from_slice(&self.packed);
+        let all = Bytes::copy_from_slice(packed);
         let mut at = 0;
         while let Some((name, value, next)) = Self::field(&all, at) {
             headers.append(name, value);
@@ -157,7 +174,11 @@ mod tests {
         ] {
             headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let out = Fields::pack(&headers).unpack(2);
+        headers.insert("forebay-cdn-cache-control", HeaderValue::from_static("max-age=1"));
+        let fields = Fields::pack(&headers);
+        assert_eq!(fields.unpack_all()["forebay-cdn-cache-control"], "max-age=1");
+        headers.remove("forebay-cdn-cache-control");
+        let out = fields.unpack(2);
         headers.remove("age");
         headers.remove("content-length");
         assert_eq!(out, headers);

@@ -29,6 +29,7 @@ use super::purge::{Control, Mode};
 use super::status::{Forward, Forwarded, Hit, HitKind, Outcome};
 use super::storable::{self, Bypass};
 use super::store::{Peek, Slot, Store};
+use super::targeted;
 use super::validate;
 
 /// Answers from the store what it can, and fills the store with what the inner service answers.
@@ -291,6 +292,7 @@ impl Core {
     ) -> Result<Response, Error> {
         match &mut result {
             Ok(response) => {
+                targeted::hide(&mut response.headers);
                 forwarded.status = Some(response.status);
                 self.plan.tags.strip(&mut response.headers);
                 self.meter.mark(trail, &Outcome::Forwarded(forwarded), response);

@@ -5,8 +5,8 @@
 //! what may be [`share`]d goes through [`pump`]; [`answer`] and [`serve`] make of it what each client gets;
 //! [`invalidate`] watches requests that change things; [`store`] holds every [`entry`], and [`purge`] says
 //! which of them have been given up. What the RFCs say is in pure files: [`key`], [`normalize`], [`vary`],
-//! [`storable`], [`freshness`], [`validate`], [`range`], [`multipart`], and [`status`] for what the client is
-//! told.
+//! [`directives`], [`targeted`], [`storable`], [`freshness`], [`validate`], [`range`], [`multipart`], and
+//! [`status`] for what the client is told.
 //!
 //! The choices that the RFCs leave to a cache stand at the top of the file that makes them. In short: nothing
 //! is stored that nobody asked to be stored; what was made for one user, or might be, is left alone; where a
@@ -59,6 +59,7 @@ pub mod share;
 pub mod status;
 pub mod storable;
 pub mod store;
+pub mod targeted;
 pub mod validate;
 pub mod vary;
 

@@ -8,7 +8,9 @@ use http::header::{COOKIE, HOST, HeaderName};
 use crate::report::{Path, Report};
 use crate::units::Size;
 
-use super::config::{CacheConfig, KeyConfig, NormalizeConfig, QueryKeyConfig, StoreConfig, TtlConfig};
+use super::config::{
+    CacheConfig, KeyConfig, NormalizeConfig, QueryKeyConfig, SMaxageStale, StoreConfig, TtlConfig,
+};
 use super::key::{KeyRules, Pattern, QueryRules};
 use super::normalize::{Language, Normalize};
 use super::presets;
@@ -99,6 +101,8 @@ pub struct TtlPolicy {
     pub stale_if_error: Duration,
     /// When admission refuses.
     pub stale_on_overload: Duration,
+    /// What `s-maxage` says of stale answers.
+    pub s_maxage_stale: SMaxageStale,
 }
 
 impl TtlPolicy {
@@ -202,6 +206,7 @@ fn plan_ttl(config: &CacheConfig, at: &Path, report: &mut Report) -> TtlPolicy {
         stale_while_revalidate: config.stale_while_revalidate.get(),
         stale_if_error: config.stale_if_error.get(),
         stale_on_overload: config.stale_on_overload.get(),
+        s_maxage_stale: config.s_maxage_stale,
     }
 }
 

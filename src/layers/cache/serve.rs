@@ -11,6 +11,7 @@ use super::entry::Entry;
 use super::flight::{Interest, Lead};
 use super::multipart::Multipart;
 use super::range::{self, Part, Selection};
+use super::targeted;
 use super::validate::{self, Validators};
 
 /// What of a representation answers a request.
@@ -115,6 +116,7 @@ pub fn lead(request: &Request, lead: &Lead, mut interest: Interest, now: Wall) -
         _ => None,
     };
     let (status, mut headers) = head(&answer, lead.status, lead.headers.clone());
+    targeted::hide(&mut headers);
     // What other caches had it for.
     let age = lead.lifetime.age(now).as_secs();
     if age > 0 {

@@ -1,6 +1,7 @@
 //! The engine against a scripted origin, without sockets.
 
 mod purge;
+mod rfc;
 mod room;
 
 use std::future::Future;
