@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use smallvec::SmallVec;
+
 /// A downstream connection.
 #[derive(Debug)]
 pub enum Io {
@@ -49,7 +51,11 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each!(self, io => Pin::new(io).poll_write_vectored(cx, bufs))
+        match self.get_mut() {
+            Io::Tcp(io) => poll_gathered(Pin::new(io), cx, bufs),
+            Io::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Io::Memory(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -67,4 +73,27 @@ impl AsyncWrite for Io {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, io => Pin::new(io).poll_shutdown(cx))
     }
+}
+
+/// Up to so many bytes are copied together and sent as one piece.
+const GATHER_MAX_BYTES: usize = 2048;
+
+/// Writes several pieces to a socket, small ones as one: a `writev` goes through the kernel's file layer,
+/// which takes longer than copying a head and a small body and handing them to `send`.
+pub fn poll_gathered(
+    socket: Pin<&mut TcpStream>,
+    cx: &mut Context<'_>,
+    bufs: &[io::IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if let [only] = bufs {
+        return socket.poll_write(cx, only);
+    }
+    if bufs.iter().map(|buf| buf.len()).sum::<usize>() > GATHER_MAX_BYTES {
+        return socket.poll_write_vectored(cx, bufs);
+    }
+    let mut piece: SmallVec<[u8; GATHER_MAX_BYTES]> = SmallVec::new();
+    for buf in bufs {
+        piece.extend_from_slice(buf);
+    }
+    socket.poll_write(cx, &piece)
 }

@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::net::poll_gathered;
+
 use super::grant::Slot;
 use super::heads::{Flood, Heads};
 
@@ -155,7 +157,7 @@ impl AsyncWrite for UpstreamIo {
     ) -> Poll<io::Result<usize>> {
         let io = self.get_mut();
         let polled = match &mut io.socket {
-            Socket::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Socket::Tcp(tcp) => poll_gathered(Pin::new(tcp), cx, bufs),
             Socket::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
         };
         io.written(polled)
