@@ -10,6 +10,7 @@ use std::task::{Context as TaskContext, Poll};
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::{CONNECTION, UPGRADE};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -23,7 +24,7 @@ use crate::error::{ClientError, Error, InternalError};
 use crate::gateway::Gateway;
 use crate::http::{Peer, RequestId};
 use crate::layers::respond;
-use crate::metrics::GaugeHold;
+use crate::metrics::{Gauge, GaugeHold};
 use crate::net::Io;
 
 use super::ingress::{self, Border};
@@ -67,8 +68,10 @@ impl Context {
 pub struct Slot {
     /// The place.
     pub permit: OwnedSemaphorePermit,
-    /// The gauge.
+    /// The gauge of open connections.
     pub open: GaugeHold,
+    /// The gauge of those that rest.
+    pub resting: Gauge,
 }
 
 /// A connection that was accepted.
@@ -110,7 +113,7 @@ pub enum Spoken {
 
 /// Serves a clear-text connection, finding out which protocol it speaks.
 pub async fn serve_clear(mut io: Io, accepted: Accepted) {
-    let begun = unless_ended(&accepted.watched, find_protocol(&mut io, &accepted.context)).await;
+    let begun = unless_ended(&accepted.watched, pin!(find_protocol(&mut io, &accepted.context))).await;
     if let Some(Some((spoken, ahead))) = begun {
         serve(WatchedIo::new(io, ahead, accepted.watched.clone()), spoken, accepted).await;
     }
@@ -140,8 +143,7 @@ async fn find_protocol(io: &mut Io, context: &Context) -> Option<(Spoken, Bytes)
 }
 
 /// Awaits something that comes before the first request, unless the watchman ends the connection first.
-pub async fn unless_ended<T>(watched: &Watched, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
+pub async fn unless_ended<T>(watched: &Watched, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     poll_fn(|cx| {
         watched.register(cx.waker());
         // Nothing is in flight yet, so an order to drain ends the connection as well.
@@ -159,22 +161,54 @@ async fn serve(io: WatchedIo, spoken: Spoken, accepted: Accepted) {
     let connection = Arc::new(Connection { peer, slot, context, watched, spoken });
     let requests = {
         let connection = connection.clone();
-        service_fn(move |request| Caught { answer: answer(request, InFlight::begin(&connection)) })
+        service_fn(move |request: http::Request<Incoming>| {
+            let in_flight = InFlight::begin(&connection, !request.body().is_end_stream());
+            Caught { answer: answer(request, in_flight) }
+        })
     };
-    let io = TokioIo::new(io);
+    let mut io = TokioIo::new(io);
     let watched = &connection.watched;
     match spoken {
-        Spoken::Http1 => {
-            let served = http1_builder(&connection.context).serve_connection(io, requests).with_upgrades();
-            let broken = drive(pin!(served), watched, |served| served.graceful_shutdown()).await;
-            connection.tell_of(broken);
-        }
+        Spoken::Http1 => loop {
+            let served = http1_builder(&connection.context).serve_connection(io, requests.clone());
+            // In a box, so that a task whose connection rests is small.
+            let mut served = Box::new(served.with_upgrades());
+            let driven = drive(Pin::new(&mut *served), watched, |served| served.graceful_shutdown()).await;
+            match (driven, served.into_parts()) {
+                (Driven::Rests, Some(parts)) => {
+                    let Some(woken) =
+                        unless_ended(watched, pin!(rest(parts, &connection.slot))).await.flatten()
+                    else {
+                        return;
+                    };
+                    io = TokioIo::new(woken);
+                }
+                (Driven::Ended(broken), _) => return connection.tell_of(broken),
+                (Driven::Rests, None) => return,
+            }
+        },
         Spoken::Http2 => {
             watched.speaks_http2();
-            let served = http2_builder(&connection.context).serve_connection(io, requests);
-            drive(pin!(served), watched, |served| served.graceful_shutdown()).await;
+            // In a box, for it is large, and would be kept room for in every connection's task.
+            let mut served = Box::pin(http2_builder(&connection.context).serve_connection(io, requests));
+            drive(served.as_mut(), watched, |served| served.graceful_shutdown()).await;
         }
     }
+}
+
+/// Keeps nothing of an idle connection but its socket until the client sends something: hyper's buffers are
+/// some 15 KiB. `None` when the client leaves.
+async fn rest<S>(parts: http1::Parts<TokioIo<WatchedIo>, S>, slot: &Slot) -> Option<WatchedIo> {
+    let http1::Parts { io, read_buf, .. } = parts;
+    let mut io = io.into_inner();
+    if read_buf.is_empty() {
+        drop(read_buf);
+        let _resting = slot.resting.hold();
+        io.await_bytes().await?;
+    } else {
+        io.put_back(read_buf);
+    }
+    Some(io)
 }
 
 /// What the requests of one connection share.
@@ -202,12 +236,20 @@ impl Connection {
     }
 }
 
-/// Polls a connection to its end, obeying the watchman. Returns what broke it, if anything did.
+/// What became of a connection that was driven.
+enum Driven<E> {
+    /// It is over, perhaps because it broke.
+    Ended(Option<E>),
+    /// It is idle, and should rest.
+    Rests,
+}
+
+/// Polls a connection to its end or rest, obeying the watchman.
 async fn drive<C, E>(
     mut connection: Pin<&mut C>,
     watched: &Watched,
     mut drain: impl FnMut(Pin<&mut C>),
-) -> Option<E>
+) -> Driven<E>
 where
     C: Future<Output = Result<(), E>>,
 {
@@ -227,9 +269,13 @@ where
             }
             // The IO answers and ends by itself.
             Order::HeadTimeout => {}
-            Order::End => return Poll::Ready(None),
+            Order::End => return Poll::Ready(Driven::Ended(None)),
         }
-        connection.as_mut().poll(cx).map(Result::err)
+        let polled = connection.as_mut().poll(cx);
+        if polled.is_pending() && watched.takes_rest() {
+            return Poll::Ready(Driven::Rests);
+        }
+        polled.map(|ended| Driven::Ended(ended.err()))
     })
     .await
 }
@@ -271,8 +317,8 @@ impl InFlight {
         self.0.watched.cut();
     }
 
-    fn begin(connection: &Arc<Connection>) -> Self {
-        connection.watched.request_begins();
+    fn begin(connection: &Arc<Connection>, body: bool) -> Self {
+        connection.watched.request_begins(body);
         Self(connection.clone())
     }
 }

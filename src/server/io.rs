@@ -1,6 +1,7 @@
 //! The IO of a downstream connection as hyper sees it: watched for progress, with what was read ahead put
 //! back.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use super::watch::{Order, Phase, Watched};
 
 /// What a client that is too slow with its head is told (RFC 9110 §15.5.9).
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// How much is read at once of what ends a rest.
+const AHEAD_MAX_BYTES: usize = 2048;
 
 /// How long a client that still sends while we close is listened to.
 const LINGER: Duration = Duration::from_secs(2);
@@ -43,6 +47,26 @@ impl WatchedIo {
     /// `ahead` is what was read already.
     pub const fn new(io: Io, ahead: Bytes, watched: Arc<Watched>) -> Self {
         Self { io, ahead, watched, linger: None }
+    }
+
+    /// Waits for the client's next bytes, and keeps them for the next read. `None` where there are none to
+    /// come. It needs no buffer meanwhile.
+    pub async fn await_bytes(&mut self) -> Option<()> {
+        let ahead = poll_fn(|cx| {
+            // Not kept over the wait.
+            let mut few = [0; AHEAD_MAX_BYTES];
+            let mut few = ReadBuf::new(&mut few);
+            let read = ready!(Pin::new(&mut *self).poll_read(cx, &mut few));
+            Poll::Ready(read.ok().map(|()| Bytes::copy_from_slice(few.filled())))
+        })
+        .await;
+        self.ahead = ahead.filter(|ahead| !ahead.is_empty())?;
+        Some(())
+    }
+
+    /// Has these bytes be what is read next.
+    pub fn put_back(&mut self, ahead: Bytes) {
+        self.ahead = ahead;
     }
 
     /// Reads what a client still sends, and drops it. Closing with data unread makes the kernel reset the

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -41,6 +43,7 @@ struct Counts {
     failed: Counter,
     tls_failed: Counter,
     open: Gauge,
+    resting: Gauge,
 }
 
 /// A bound address.
@@ -69,6 +72,11 @@ impl Listener {
             failed: metrics.counter("forebay_accept_errors_total", "Accepts that failed.", &labels),
             tls_failed: metrics.counter("forebay_tls_failures_total", "TLS handshakes that failed.", &labels),
             open: metrics.gauge("forebay_connections_open", "Connections that are open.", &labels),
+            resting: metrics.gauge(
+                "forebay_connections_resting",
+                "Open connections that are idle and keep nothing but their socket.",
+                &labels,
+            ),
         };
         Ok(Self { socket, address, counts })
     }
@@ -103,7 +111,8 @@ impl Listener {
                     self.counts.accepted.increment();
                     // The semaphore is never closed.
                     let Some(permit) = permit else { return };
-                    let slot = Slot { permit, open: self.counts.open.hold() };
+                    let (open, resting) = (self.counts.open.hold(), self.counts.resting.clone());
+                    let slot = Slot { permit, open, resting };
                     connections.spawn(serve(stream, address, slot, serving.load_full(), self.counts.clone()));
                 }
                 Some((Err(error), _)) if is_of_one_connection(&error) => self.counts.failed.increment(),
@@ -134,16 +143,21 @@ async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, serving: Arc<
     let context = serving.context.clone();
     let trusted = context.border.trusted.contains(address.ip());
     let peer = Peer { address, local, scheme: Scheme::Http, trusted, server_name: None };
-    let mut accepted = Accepted { peer, slot, watched: context.enlist(), context };
-    let Some(tls) = serving.tls.clone() else {
-        return connection::serve_clear(Io::Tcp(stream), accepted).await;
-    };
-    let handshake = TlsAcceptor::from(tls).accept(stream);
+    let accepted = Accepted { peer, slot, watched: context.enlist(), context };
+    match serving.tls.clone() {
+        None => connection::serve_clear(Io::Tcp(stream), accepted).await,
+        // In a box: a clear-text connection's task need not have room for a handshake.
+        Some(tls) => Box::pin(serve_tls(stream, tls, accepted, counts)).await,
+    }
+}
+
+async fn serve_tls(stream: TcpStream, tls: Arc<ServerConfig>, mut accepted: Accepted, counts: Counts) {
+    let handshake = pin!(TlsAcceptor::from(tls).accept(stream));
     let stream = match connection::unless_ended(&accepted.watched, handshake).await {
         Some(Ok(stream)) => stream,
         Some(Err(error)) => {
             counts.tls_failed.increment();
-            return debug!(%error, client = %address, "TLS handshake failed");
+            return debug!(%error, client = %accepted.peer.address, "TLS handshake failed");
         }
         None => return counts.tls_failed.increment(),
     };

@@ -13,6 +13,10 @@ use std::time::Duration;
 /// How often the watchman looks.
 pub const TICK: Duration = Duration::from_millis(100);
 
+/// After how many ticks an idle connection rests: soon, so that a crowd of clients that ask once and stay
+/// does not cost their buffers, and seldom enough not to cost those that ask again.
+const REST: u32 = 2;
+
 /// The timeouts of a listener's connections, in ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
@@ -83,6 +87,10 @@ pub struct Watched {
     cut: AtomicBool,
     handed_over: AtomicBool,
     told: AtomicBool,
+    /// Whether the last request had a body.
+    body: AtomicBool,
+    /// Whether the connection should free what it does not need while it is idle.
+    rest: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -117,8 +125,9 @@ impl Watched {
         }
     }
 
-    /// A head is complete.
-    pub fn request_begins(&self) {
+    /// A head is complete; a body may follow.
+    pub fn request_begins(&self, body: bool) {
+        self.body.store(body, Ordering::Relaxed);
         if self.in_flight.fetch_add(1, Ordering::Relaxed) == 0 {
             self.phase.store(Phase::Busy as u8, Ordering::Relaxed);
         }
@@ -200,10 +209,38 @@ impl Watched {
 
     fn give(&self, order: Order) {
         if self.order.fetch_max(order as u8, Ordering::AcqRel) < order as u8 {
-            let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether the connection should rest now: it is idle, and has been for a while. Says so once.
+    pub fn takes_rest(&self) -> bool {
+        self.rest.load(Ordering::Relaxed) && self.rest.swap(false, Ordering::Relaxed) && self.is_at_rest()
+    }
+
+    /// Whether nothing is being read, served or written. After a body one cannot know from here: an answer
+    /// may have ended before the client has sent all of it.
+    fn is_at_rest(&self) -> bool {
+        self.phase() == Phase::Idle
+            && !self.body.load(Ordering::Relaxed)
+            && self.in_flight.load(Ordering::Relaxed) == 0
+            && self.blocked.load(Ordering::Relaxed) == 0
+            && !self.is_handed_over()
+    }
+
+    /// Suggests a rest, once in each pause between two requests. HTTP/2 has state that must be kept.
+    fn suggest_rest(&self, tick: u32) {
+        let passed = tick.wrapping_sub(self.since.load(Ordering::Relaxed));
+        if passed == REST && self.is_at_rest() && !self.http2.load(Ordering::Relaxed) {
+            self.rest.store(true, Ordering::Relaxed);
+            self.wake();
         }
     }
 
@@ -271,6 +308,8 @@ impl Watch {
             cut: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
             told: AtomicBool::new(false),
+            body: AtomicBool::new(false),
+            rest: AtomicBool::new(false),
             waker: Mutex::new(None),
         });
         let mut connections = self.0.connections.lock().unwrap_or_else(PoisonError::into_inner);
@@ -286,6 +325,7 @@ impl Watch {
     pub fn look(&self) {
         let tick = self.0.now.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         for connection in self.0.live() {
+            connection.suggest_rest(tick);
             if let Some(order) = connection.overdue(tick) {
                 connection.give(order);
             }
@@ -361,14 +401,46 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_rests_once_in_a_pause() {
+        let rests = |prepare: fn(&Watched)| {
+            let watch = Watch::default();
+            let timeouts = Timeouts { head: 50, idle: 50, write: 50 };
+            let watched = watch.enlist(timeouts, ListenerId(0));
+            watched.bytes_read();
+            watched.request_begins(false);
+            watched.request_ends();
+            prepare(&watched);
+            (0..20)
+                .filter(|_| {
+                    watch.look();
+                    watched.takes_rest()
+                })
+                .count()
+        };
+        assert_eq!(rests(|_| {}), 1);
+        assert_eq!(rests(|watched| watched.request_begins(false)), 0);
+        assert_eq!(
+            rests(|watched| {
+                watched.request_begins(true);
+                watched.request_ends();
+            }),
+            0
+        );
+        assert_eq!(rests(Watched::bytes_read), 0);
+        assert_eq!(rests(|watched| watched.flushed(false)), 0);
+        assert_eq!(rests(Watched::hand_over), 0);
+        assert_eq!(rests(Watched::speaks_http2), 0);
+    }
+
+    #[test]
     fn a_request_in_flight_is_never_idle() {
         let watch = Watch::default();
         let watched = watch.enlist(TIMEOUTS, ListenerId(0));
         watched.bytes_read();
-        watched.request_begins();
+        watched.request_begins(false);
         look(&watch, 100);
         assert_eq!(watched.order(), Order::None);
-        watched.request_begins();
+        watched.request_begins(false);
         watched.request_ends();
         assert_eq!(watched.phase(), Phase::Busy);
         watched.request_ends();
@@ -381,7 +453,7 @@ mod tests {
         let watch = Watch::default();
         let watched = watch.enlist(TIMEOUTS, ListenerId(0));
         watched.bytes_read();
-        watched.request_begins();
+        watched.request_begins(false);
         watched.hand_over();
         watched.request_ends();
         watched.bytes_read();
@@ -397,7 +469,7 @@ mod tests {
         watched.speaks_http2();
         watched.bytes_read();
         assert_eq!(watched.phase(), Phase::Idle);
-        watched.request_begins();
+        watched.request_begins(false);
         watched.request_ends();
         look(&watch, TIMEOUTS.idle);
         watched.bytes_read();
@@ -410,7 +482,7 @@ mod tests {
     fn a_response_that_is_still_being_written_is_not_idle() {
         let watch = Watch::default();
         let watched = watch.enlist(TIMEOUTS, ListenerId(0));
-        watched.request_begins();
+        watched.request_begins(false);
         watched.request_ends();
         look(&watch, TIMEOUTS.idle);
         watched.wrote(true);
@@ -422,7 +494,7 @@ mod tests {
     fn a_blocked_write_ends_the_connection() {
         let watch = Watch::default();
         let watched = watch.enlist(TIMEOUTS, ListenerId(0));
-        watched.request_begins();
+        watched.request_begins(false);
         watched.wrote(false);
         look(&watch, 2);
         watched.wrote(true);

@@ -165,3 +165,81 @@ async fn the_second_signal_stops_at_once() {
         assert_eq!(gateway.ended().await, Some(0));
     }
 }
+
+/// An idle connection keeps its socket and little else; nobody notices but the memory.
+#[tokio::test]
+async fn a_connection_that_rests_wakes_up() {
+    let origin = Origin::always(Reply::ok("hello")).await;
+    let gateway = Gateway::before(origin.address, "").await;
+    let resting =
+        async |count| gateway.wait_for("forebay_connections_resting", &[], |now| now == count).await;
+    let (mut stays, mut leaves) =
+        (Client::connect(gateway.address).await, Client::connect(gateway.address).await);
+    for client in [&mut stays, &mut leaves] {
+        client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(client.response().await.text(), "hello");
+    }
+    resting(2.0).await;
+    // Woken by a request, by two at once, and by a part of one.
+    let request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    for (first, rest, answers) in [(request, "", 1), (&request.repeat(2), "", 2), ("GE", &request[2..], 1)] {
+        stays.write(first).await;
+        if !rest.is_empty() {
+            resting(1.0).await;
+            stays.write(rest).await;
+        }
+        for _ in 0..answers {
+            assert_eq!(stays.response().await.text(), "hello");
+        }
+        resting(2.0).await;
+    }
+    drop(leaves);
+    resting(1.0).await;
+    gateway.wait_for("forebay_connections_open", &[], |now| now == 1.0).await;
+    gateway.signal("TERM");
+    assert!(stays.rest().await.is_empty());
+}
+
+/// Nothing of a body that may still be on its way must be taken for a request (RFC 9112 §9.3): its connection
+/// does not rest.
+#[tokio::test]
+async fn a_connection_does_not_rest_in_a_body() {
+    let origin = Origin::always(Reply::ok("hello")).await;
+    let early = "[[route]]\nname = \"early\"\nmatch = { path = \"/early\" }\nrespond = { status = 200, body = \"early\" }";
+    let gateway = Gateway::before(origin.address, &format!("\n{early}")).await;
+    let (mut client, mut other) =
+        (Client::connect(gateway.address).await, Client::connect(gateway.address).await);
+    client.write("POST /early HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf").await;
+    assert_eq!(client.response().await.text(), "early");
+    other.write("GET /other HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    other.response().await;
+    gateway.wait_for("forebay_connections_resting", &[], |now| now == 1.0).await;
+    client.write("GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    client.rest().await;
+    assert!(origin.asked().iter().all(|asked| asked.request.target() == "/other"));
+}
+
+/// Many clients that ask once and stay are a usual thing.
+#[tokio::test]
+async fn resting_connections_take_little_memory() {
+    const CROWD: u16 = 300;
+    let origin = Origin::always(Reply::ok("hello")).await;
+    let gateway = Gateway::before(origin.address, "").await;
+    let memory = async || gateway.metrics().await.sum("process_resident_memory_bytes", &[]);
+    let mut clients = Vec::new();
+    let mut before = 0.0;
+    // What the first crowd has freed serves the second one.
+    for crowd in 1..=2 {
+        before = memory().await;
+        for _ in 0..CROWD {
+            let mut client = Client::connect(gateway.address).await;
+            client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            client.response().await;
+            clients.push(client);
+        }
+        let all = f64::from(crowd * CROWD);
+        gateway.wait_for("forebay_connections_resting", &[], |now| now == all).await;
+    }
+    let each = (memory().await - before) / f64::from(CROWD);
+    assert!(each < 10_000.0, "{each} bytes a connection");
+}
