@@ -206,7 +206,7 @@ async fn listeners_come_and_go() {
 
     gateway.rewrite(&two);
     reloaded(&gateway, "applied", 1.0).await;
-    let said = gateway.said();
+    let said = gateway.said_all(2).await;
     assert_eq!((said.len(), said[0]), (2, gateway.address));
     let (mut idle, mut busy) = (Client::connect(said[1]).await, Client::connect(said[1]).await);
     idle.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;

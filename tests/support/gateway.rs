@@ -118,6 +118,17 @@ impl Gateway {
         log.lines().filter(|line| !line.contains("admin")).filter_map(listening).collect()
     }
 
+    /// The same, once they are so many: what it writes is read by a thread of its own.
+    pub async fn said_all(&self, count: usize) -> Vec<SocketAddr> {
+        within("the addresses in the log", async {
+            while self.said().len() < count {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        self.said()
+    }
+
     /// Waits until it has written this to its standard error.
     pub async fn wait_for_log(&self, text: &str) {
         within(&format!("{text:?} in the log"), async {
