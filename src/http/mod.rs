@@ -6,6 +6,7 @@ pub mod body;
 pub mod fields;
 pub mod held;
 pub mod incoming;
+pub mod interim;
 pub mod normalize;
 pub mod parts;
 pub mod peer;
@@ -21,6 +22,7 @@ pub mod trail;
 
 pub use body::{Body, Chunks, slices};
 pub use held::{End, Held};
+pub use interim::Interim;
 pub use parts::{PartsReader, Piece};
 pub use peer::Peer;
 pub use refused::Refused;

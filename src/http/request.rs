@@ -16,7 +16,7 @@ use crate::error::Error;
 
 use super::incoming::Incoming;
 use super::replay::Replay;
-use super::{Peer, Trail};
+use super::{Interim, Peer, Trail};
 
 /// A request.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub struct Request {
     pub params: Params,
     /// A websocket upgrade the client asked for: the downstream side of the tunnel to be.
     pub upgrade: Option<Box<hyper::upgrade::OnUpgrade>>,
+    /// Takes the interim responses that come before the answer.
+    pub interim: Interim,
     /// The notes for the log line.
     pub trail: Trail,
     /// Which attempt this is: set by retry.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::clock;
 
 use super::incoming::{Incoming, Side};
-use super::{Attempt, Params, Peer, Request, RequestBody, RequestId, Scheme, Target, Trail};
+use super::{Attempt, Interim, Params, Peer, Request, RequestBody, RequestId, Scheme, Target, Trail};
 
 /// A request for `http://test.example/`.
 pub fn request(method: Method, body: RequestBody) -> Request {
@@ -43,6 +43,7 @@ pub fn request(method: Method, body: RequestBody) -> Request {
         params: Params::new(),
         upgrade: None,
         trail: Trail::kept(),
+        interim: Interim::none(),
         attempt: Attempt::default(),
     }
 }

@@ -1,35 +1,28 @@
 //! One downstream connection, from its first byte to its last: handshake, protocol, requests, end.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
-use http::header::{CONNECTION, UPGRADE};
-use http_body::Body as _;
-use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use pin_project_lite::pin_project;
 use tokio::io::AsyncReadExt;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::clock;
-use crate::error::{ClientError, Error, InternalError};
+use crate::error::ClientError;
 use crate::gateway::Gateway;
-use crate::http::{Peer, RequestId};
-use crate::layers::respond;
+use crate::http::Peer;
+use crate::http::interim::Exchange;
 use crate::metrics::{Gauge, GaugeHold};
 use crate::net::Io;
 
+use super::exchange::{self, Connection};
 use super::ingress::{self, Border};
 use super::io::WatchedIo;
-use super::outgoing::Outgoing;
 use super::streams::Streams;
 use super::tunnel::Tunnels;
 use super::watch::{ListenerId, Order, Timeouts, Watch, Watched};
@@ -155,16 +148,20 @@ pub async fn unless_ended<T>(watched: &Watched, mut future: Pin<&mut impl Future
     .await
 }
 
-async fn serve(io: WatchedIo, spoken: Spoken, accepted: Accepted) {
+async fn serve(mut io: WatchedIo, spoken: Spoken, accepted: Accepted) {
     let Accepted { peer, slot, watched, context } = accepted;
     let (peer, slot) = (Arc::new(peer), Arc::new(slot));
-    let connection = Arc::new(Connection { peer, slot, context, watched, spoken });
+    let interim = (spoken == Spoken::Http1).then(|| {
+        let watched = watched.clone();
+        Exchange::new(move || watched.wake())
+    });
+    if let Some(interim) = &interim {
+        io.interleave(interim.clone());
+    }
+    let connection = Arc::new(Connection { peer, slot, context, watched, spoken, interim });
     let requests = {
         let connection = connection.clone();
-        service_fn(move |request: http::Request<Incoming>| {
-            let in_flight = InFlight::begin(&connection, !request.body().is_end_stream());
-            Caught { answer: answer(request, in_flight) }
-        })
+        service_fn(move |request| exchange::answer(request, &connection))
     };
     let mut io = TokioIo::new(io);
     let watched = &connection.watched;
@@ -183,7 +180,7 @@ async fn serve(io: WatchedIo, spoken: Spoken, accepted: Accepted) {
                     };
                     io = TokioIo::new(woken);
                 }
-                (Driven::Ended(broken), _) => return connection.tell_of(broken),
+                (Driven::Ended(broken), _) => return tell_of(&connection, broken),
                 (Driven::Rests, None) => return,
             }
         },
@@ -211,29 +208,18 @@ async fn rest<S>(parts: http1::Parts<TokioIo<WatchedIo>, S>, slot: &Slot) -> Opt
     Some(io)
 }
 
-/// What the requests of one connection share.
-struct Connection {
-    peer: Arc<Peer>,
-    slot: Arc<Slot>,
-    context: Arc<Context>,
-    watched: Arc<Watched>,
-    spoken: Spoken,
-}
-
-impl Connection {
-    /// Counts and logs a request of whose head too little came to be one, and that was answered without us.
-    fn tell_of(&self, broken: Option<hyper::Error>) {
-        let error = match broken {
-            _ if self.watched.was_told_of_timeout() => ClientError::HeadTimeout,
-            Some(error) if error.is_parse_too_large() => ClientError::HeadTooLarge,
-            // hyper does not answer an HTTP/2 client where only HTTP/1 is spoken.
-            Some(error) if error.is_parse() && !error.is_parse_version_h2() => {
-                ClientError::BadRequest("malformed_head")
-            }
-            Some(_) | None => return,
-        };
-        self.context.gateway.refused(&ingress::refuse(error.into(), None, &self.peer, clock::now()));
-    }
+/// Counts and logs a request of whose head too little came to be one, and that was answered without us.
+fn tell_of(connection: &Connection, broken: Option<hyper::Error>) {
+    let error = match broken {
+        _ if connection.watched.was_told_of_timeout() => ClientError::HeadTimeout,
+        Some(error) if error.is_parse_too_large() => ClientError::HeadTooLarge,
+        // hyper does not answer an HTTP/2 client where only HTTP/1 is spoken.
+        Some(error) if error.is_parse() && !error.is_parse_version_h2() => {
+            ClientError::BadRequest("malformed_head")
+        }
+        Some(_) | None => return,
+    };
+    connection.context.gateway.refused(&ingress::refuse(error.into(), None, &connection.peer, clock::now()));
 }
 
 /// What became of a connection that was driven.
@@ -306,75 +292,4 @@ fn http2_builder(context: &Context) -> http2::Builder<Streams> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     builder
-}
-
-/// The mark that a request is in flight, until its response's body has ended.
-pub(super) struct InFlight(Arc<Connection>);
-
-impl InFlight {
-    /// The response could not be finished.
-    pub(super) fn cut(&self) {
-        self.0.watched.cut();
-    }
-
-    fn begin(connection: &Arc<Connection>, body: bool) -> Self {
-        connection.watched.request_begins(body);
-        Self(connection.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.watched.request_ends();
-    }
-}
-
-/// Answers one request.
-async fn answer(request: http::Request<Incoming>, in_flight: InFlight) -> http::Response<Outgoing> {
-    let connection = &*in_flight.0;
-    let context = &*connection.context;
-    let (response, close) = match ingress::admit(request, &context.border, &connection.peer, clock::now()) {
-        Ok(request) if request.target.path_and_query.as_str() == "*" => {
-            (context.gateway.server_wide(request).await, false)
-        }
-        Ok(request) => {
-            let downstream = request.upgrade.clone();
-            let mut response = context.gateway.call(request).await;
-            if let (Some(upstream), Some(downstream)) = (response.upgrade.take(), downstream) {
-                connection.watched.hand_over();
-                let idle_timeout = context.border.server.tunnel_timeout;
-                context.tunnels.open(*downstream, *upstream, idle_timeout, connection.slot.clone());
-                // Fields of the connection, and this is another one (RFC 9110 §7.8).
-                response.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-                response.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            }
-            (response, false)
-        }
-        Err(refused) => (context.gateway.refused(&refused), connection.spoken == Spoken::Http1),
-    };
-    Outgoing::of(response, connection.spoken, close, Some(in_flight))
-}
-
-pin_project! {
-    /// Turns a panic while answering into a 500: the connection's other requests go on.
-    struct Caught<F> {
-        #[pin]
-        answer: F,
-    }
-}
-
-impl<F: Future<Output = http::Response<Outgoing>>> Future for Caught<F> {
-    type Output = Result<http::Response<Outgoing>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let answer = self.project().answer;
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| answer.poll(cx)));
-        polled
-            .unwrap_or_else(|_| {
-                let error = Error::Internal(InternalError::Panicked);
-                let response = respond::response(&error, &RequestId::Random(fastrand::u128(..)));
-                Poll::Ready(Outgoing::of(response, Spoken::Http1, true, None))
-            })
-            .map(Ok)
-    }
 }

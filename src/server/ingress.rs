@@ -19,7 +19,7 @@ use crate::error::{ClientError, Error};
 use crate::http::incoming::{Incoming, Side};
 use crate::http::normalize::{self, PathRules, TargetError};
 use crate::http::{
-    Attempt, Params, Peer, Refused, Request, RequestBody, RequestId, Scheme, Target, Trail, fields,
+    Attempt, Interim, Params, Peer, Refused, Request, RequestBody, RequestId, Scheme, Target, Trail, fields,
 };
 use crate::plan::ServerPlan;
 
@@ -74,6 +74,7 @@ pub fn admit(
         id,
         params: Params::new(),
         upgrade,
+        interim: Interim::none(),
         trail: Trail::off(),
         attempt: Attempt::default(),
     })

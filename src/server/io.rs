@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::http::interim::Exchange;
 use crate::net::Io;
 
 use super::watch::{Order, Phase, Watched};
@@ -34,6 +35,9 @@ pub struct WatchedIo {
     ahead: Bytes,
     watched: Arc<Watched>,
     linger: Option<Linger>,
+    /// What may be written ahead of a final response, and what of it is being written.
+    interim: Option<Exchange>,
+    interim_left: Bytes,
 }
 
 /// A close that waits for a client which still sends.
@@ -46,7 +50,39 @@ struct Linger {
 impl WatchedIo {
     /// `ahead` is what was read already.
     pub const fn new(io: Io, ahead: Bytes, watched: Arc<Watched>) -> Self {
-        Self { io, ahead, watched, linger: None }
+        Self { io, ahead, watched, linger: None, interim: None, interim_left: Bytes::new() }
+    }
+
+    /// Has interim responses be written ahead of final ones.
+    pub fn interleave(&mut self, interim: Exchange) {
+        self.interim = Some(interim);
+    }
+
+    /// Writes what is left of interim responses that have begun to be written.
+    fn poll_interim_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.interim_left.is_empty() {
+            let polled = Pin::new(&mut self.io).poll_write(cx, &self.interim_left);
+            self.watched.wrote(polled.is_ready());
+            match ready!(polled)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.interim_left.advance(written),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes the interim responses that wait. hyper flushes when all that it had to write is written, so
+    /// they land between two messages of its own.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_interim_left(cx))?;
+            let Some(bytes) = self.interim.as_ref().and_then(Exchange::take) else {
+                return Poll::Ready(Ok(()));
+            };
+            self.interim_left = bytes;
+            // The final response may be waiting for this.
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Waits for the client's next bytes, and keeps them for the next read. `None` where there are none to
@@ -141,6 +177,7 @@ impl AsyncRead for WatchedIo {
 impl AsyncWrite for WatchedIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_interim_left(cx))?;
         let polled = Pin::new(&mut this.io).poll_write(cx, buf);
         this.watched.wrote(polled.is_ready());
         polled
@@ -152,6 +189,7 @@ impl AsyncWrite for WatchedIo {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_interim_left(cx))?;
         let polled = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
         this.watched.wrote(polled.is_ready());
         polled
@@ -163,6 +201,7 @@ impl AsyncWrite for WatchedIo {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_interim(cx))?;
         // TLS keeps what it has encrypted until the socket takes it.
         let polled = Pin::new(&mut this.io).poll_flush(cx);
         this.watched.flushed(polled.is_ready());

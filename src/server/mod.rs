@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod client_address;
 pub mod connection;
+mod exchange;
 pub mod ingress;
 pub mod io;
 pub mod listener;

@@ -11,7 +11,8 @@ use http_body::{Body as _, Frame, SizeHint};
 use crate::error::Error;
 use crate::http::{Body, Response};
 
-use super::connection::{InFlight, Spoken};
+use super::connection::Spoken;
+use super::exchange::InFlight;
 use super::streams::{self, Waits};
 
 /// How much of a body an HTTP/2 stream is given at a time. hyper buffers whatever it is given, so that is

@@ -213,7 +213,8 @@ impl Watched {
         }
     }
 
-    fn wake(&self) {
+    /// Has the connection's task look around.
+    pub fn wake(&self) {
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(waker) = waker {
             waker.wake();

@@ -20,7 +20,7 @@ use crate::error::{Error, InternalError};
 use crate::http::fields::{
     FORWARDED, TRACEPARENT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID,
 };
-use crate::http::{Request, RequestId, Scheme};
+use crate::http::{Interim, Request, RequestId, Scheme};
 
 use super::endpoint::Endpoint;
 use super::plan::HostMode;
@@ -47,6 +47,7 @@ struct Client {
     span: u64,
     forwarded: bool,
     upgrade: bool,
+    interim: Interim,
 }
 
 /// What is sent there; sending uses it up.
@@ -75,7 +76,7 @@ pub(super) fn prepare(
     forwarding: &Forwarding,
     now: Instant,
 ) -> (Aim, Load, Option<Upload>) {
-    let Request { method, target, version, headers, body, peer, id, upgrade, .. } = request;
+    let Request { method, target, version, headers, body, peer, id, upgrade, interim, .. } = request;
     let authority = match &forwarding.host {
         HostMode::Preserve if !target.authority.is_empty() => target.authority.clone(),
         HostMode::Preserve | HostMode::Endpoint => endpoint.authority.clone(),
@@ -90,6 +91,7 @@ pub(super) fn prepare(
         span: fastrand::u64(1..),
         forwarded: forwarding.forwarded,
         upgrade: upgrade.is_some(),
+        interim,
     };
     let aim = Aim { path_and_query: target.path_and_query, authority, scheme: endpoint.scheme, client };
     let (body, upload) = Outgoing::new(body, now);
@@ -140,7 +142,14 @@ impl Load {
             // hyper would leave out the body of a GET of unknown length (RFC 9112 §6.1 wants it framed).
             self.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        self.on(Uri::from(aim.path_and_query.clone()), Version::HTTP_11)
+        let mut request = self.on(Uri::from(aim.path_and_query.clone()), Version::HTTP_11);
+        if !aim.client.interim.is_none() {
+            let interim = aim.client.interim.clone();
+            hyper::ext::on_informational(&mut request, move |response| {
+                interim.push(response.status(), response.headers());
+            });
+        }
+        request
     }
 
     fn dress(&mut self, aim: &Aim) {

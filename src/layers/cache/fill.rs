@@ -85,6 +85,7 @@ pub fn plain_copy(request: &Request, trail: Trail) -> Request {
         id: request.id.clone(),
         params: request.params.clone(),
         upgrade: None,
+        interim: request.interim.clone(),
         trail,
         attempt: Attempt::default(),
     }

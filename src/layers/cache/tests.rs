@@ -25,7 +25,9 @@ use super::store::Store;
 use crate::clock::{self, Now};
 use crate::error::{Error, Refusal, UpstreamError, UpstreamErrorKind};
 use crate::http::shared::{Limits, SharedWriter};
-use crate::http::{Attempt, Body, Peer, Request, RequestBody, RequestId, Response, Scheme, Target, Trail};
+use crate::http::{
+    Attempt, Body, Interim, Peer, Request, RequestBody, RequestId, Response, Scheme, Target, Trail,
+};
 use crate::layers::{Boxed, Inner};
 use crate::memory::{Memory, Use};
 use crate::metrics::Metrics;
@@ -161,6 +163,7 @@ impl Bench {
             id: RequestId::Random(1),
             params: Default::default(),
             upgrade: None,
+            interim: Interim::none(),
             trail: Trail::off(),
             attempt: Attempt::default(),
         }

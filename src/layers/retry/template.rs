@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Version};
 use crate::clock::{Instant, Now};
 use crate::error::Error;
 use crate::http::replay::{Replay, ReplayHandle};
-use crate::http::{Attempt, Params, Peer, Request, RequestBody, RequestId, Target, Trail};
+use crate::http::{Attempt, Interim, Params, Peer, Request, RequestBody, RequestId, Target, Trail};
 use crate::memory::{Memory, Use};
 
 /// A request that can be made again.
@@ -32,6 +32,7 @@ pub(super) struct Template {
     client: IpAddr,
     id: RequestId,
     params: Params,
+    interim: Interim,
 }
 
 /// A body that can be sent again.
@@ -59,6 +60,7 @@ impl Template {
             client: request.client,
             id: request.id.clone(),
             params: request.params.clone(),
+            interim: request.interim.clone(),
             trail: request.trail.clone(),
             attempt: request.attempt.clone(),
         }
@@ -103,6 +105,7 @@ impl Template {
             id: self.id.clone(),
             params: self.params.clone(),
             upgrade: None,
+            interim: self.interim.clone(),
             trail: self.trail.clone(),
             attempt: self.attempt.clone(),
         }

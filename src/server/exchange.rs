@@ -1,0 +1,139 @@
+//! One exchange on a connection: its request is taken in, answered, and on HTTP/1 preceded by what the
+//! origin has to say before.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+
+use crate::clock;
+use crate::error::{Error, InternalError};
+use crate::http::interim::Exchange;
+use crate::http::{Interim, Peer, RequestId};
+use crate::layers::respond;
+
+use super::connection::{Context, Slot, Spoken};
+use super::ingress;
+use super::outgoing::Outgoing;
+use super::watch::Watched;
+
+/// What the requests of one connection share.
+pub(super) struct Connection {
+    pub(super) peer: Arc<Peer>,
+    pub(super) slot: Arc<Slot>,
+    pub(super) context: Arc<Context>,
+    pub(super) watched: Arc<Watched>,
+    pub(super) spoken: Spoken,
+    /// Where interim responses can be sent.
+    pub(super) interim: Option<Exchange>,
+}
+
+impl Connection {
+    /// Takes the interim responses of the next request.
+    fn interim(&self, version: Version) -> Interim {
+        match &self.interim {
+            // RFC 9110 §15.2: never to a client of HTTP/1.0.
+            Some(exchange) if version == Version::HTTP_11 => exchange.begin(),
+            Some(_) | None => Interim::none(),
+        }
+    }
+
+    /// Waits until they are on their way. From here on the final response is written.
+    async fn interim_ends(&self) {
+        let Some(exchange) = &self.interim else { return };
+        if exchange.waits() {
+            // The socket takes them when hyper flushes it next, in this very poll, and wakes us.
+            poll_fn(|_| if exchange.waits() { Poll::Pending } else { Poll::Ready(()) }).await;
+        }
+        exchange.end();
+    }
+}
+
+/// The mark that a request is in flight, until its response's body has ended.
+pub(super) struct InFlight(Arc<Connection>);
+
+impl InFlight {
+    /// The response could not be finished.
+    pub(super) fn cut(&self) {
+        self.0.watched.cut();
+    }
+
+    fn begin(connection: &Arc<Connection>, body: bool) -> Self {
+        connection.watched.request_begins(body);
+        Self(connection.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.watched.request_ends();
+    }
+}
+
+/// Answers one request; a panic on the way is a 500.
+pub(super) fn answer(
+    request: http::Request<Incoming>,
+    connection: &Arc<Connection>,
+) -> impl Future<Output = Result<http::Response<Outgoing>, Infallible>> + use<> {
+    let in_flight = InFlight::begin(connection, !request.body().is_end_stream());
+    Caught { answer: respond_to(request, in_flight) }
+}
+
+async fn respond_to(request: http::Request<Incoming>, in_flight: InFlight) -> http::Response<Outgoing> {
+    let connection = &*in_flight.0;
+    let context = &*connection.context;
+    let (response, close) = match ingress::admit(request, &context.border, &connection.peer, clock::now()) {
+        Ok(request) if request.target.path_and_query.as_str() == "*" => {
+            (context.gateway.server_wide(request).await, false)
+        }
+        Ok(mut request) => {
+            let downstream = request.upgrade.clone();
+            request.interim = connection.interim(request.version);
+            let mut response = context.gateway.call(request).await;
+            connection.interim_ends().await;
+            if let (Some(upstream), Some(downstream)) = (response.upgrade.take(), downstream) {
+                connection.watched.hand_over();
+                let idle_timeout = context.border.server.tunnel_timeout;
+                context.tunnels.open(*downstream, *upstream, idle_timeout, connection.slot.clone());
+                // Fields of the connection, and this is another one (RFC 9110 §7.8).
+                response.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                response.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            }
+            (response, false)
+        }
+        Err(refused) => (context.gateway.refused(&refused), connection.spoken == Spoken::Http1),
+    };
+    Outgoing::of(response, connection.spoken, close, Some(in_flight))
+}
+
+pin_project! {
+    /// Turns a panic while answering into a 500: the connection's other requests go on.
+    struct Caught<F> {
+        #[pin]
+        answer: F,
+    }
+}
+
+impl<F: Future<Output = http::Response<Outgoing>>> Future for Caught<F> {
+    type Output = Result<http::Response<Outgoing>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let answer = self.project().answer;
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| answer.poll(cx)));
+        polled
+            .unwrap_or_else(|_| {
+                let error = Error::Internal(InternalError::Panicked);
+                let response = respond::response(&error, &RequestId::Random(fastrand::u128(..)));
+                Poll::Ready(Outgoing::of(response, Spoken::Http1, true, None))
+            })
+            .map(Ok)
+    }
+}
