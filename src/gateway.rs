@@ -5,6 +5,8 @@
 //! process-wide store, under a namespace that is made from what decides their meaning, so they are found
 //! again iff it is the same.
 
+mod caches;
+
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use crate::http::{Refused, Request, Response};
 use crate::layers::access_log::{AccessLog, LogWriter};
 use crate::layers::admission::{Admission, Gate};
 use crate::layers::body_limit::BodyLimit;
+use crate::layers::cache::purge::Control;
 use crate::layers::cache::{Cache, Store};
 use crate::layers::deadline::Deadline;
 use crate::layers::fixed::{Fixed, ServerWide};
@@ -24,7 +27,7 @@ use crate::layers::rate_limit::config::Scope;
 use crate::layers::rate_limit::{Limiter, RateLimit};
 use crate::layers::respond::{self, Respond};
 use crate::layers::retry::{Budget, Retry};
-use crate::layers::transform::{TransformRequest, TransformResponse};
+use crate::layers::transform::{Rewrite, TransformRequest, TransformResponse};
 use crate::layers::{Inner, refuse::Refuse};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -86,6 +89,9 @@ pub struct Route {
     pub name: String,
     /// The upstream it leads to, unless it answers itself.
     pub upstream: Option<String>,
+    /// Its cache, for operators.
+    cache: Option<Control>,
+    rewrite: Option<Rewrite>,
     stack: Stack,
 }
 
@@ -226,10 +232,13 @@ impl Table {
         let mut builder = Builder { origins: &origins, before, shared, limiters: HashMap::new() };
         let mut routes = Vec::new();
         for route in &plan.routes {
+            let (stack, cache) = builder.stack(route)?;
             let built = Arc::new(Route {
                 name: route.name.clone(),
                 upstream: route.upstream().map(str::to_owned),
-                stack: builder.stack(route)?,
+                cache,
+                rewrite: route.transform.rewrite.clone(),
+                stack,
             });
             routes.push((route.matching.clone(), route.priority, built));
         }
@@ -285,16 +294,17 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn stack(&mut self, route: &RoutePlan) -> Result<Stack, TableError> {
+    fn stack(&mut self, route: &RoutePlan) -> Result<(Stack, Option<Control>), TableError> {
         let outer = self.limits(route, Scope::All);
         Ok(match &route.answer {
             AnswerPlan::Fixed(fixed) => {
-                Stack::Fixed(Box::new(self.policy(route, None, outer, Fixed::new(fixed.clone()))))
+                (Stack::Fixed(Box::new(self.policy(route, None, outer, Fixed::new(fixed.clone())))), None)
             }
             AnswerPlan::Upstream { name, .. } => {
                 let inner =
                     self.upstream_stack(route).ok_or_else(|| TableError::NoUpstream(route.name.clone()))?;
-                Stack::Upstream(Box::new(self.policy(route, Some(name), outer, inner)))
+                let cache = inner.control();
+                (Stack::Upstream(Box::new(self.policy(route, Some(name), outer, inner))), cache)
             }
         })
     }

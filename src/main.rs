@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use forebay::cli::{Cli, Command, Failure, check, demo, routes, run, schema, version};
+use forebay::cli::{Cli, Command, Failure, check, demo, purge, routes, run, schema, version};
 
 fn main() -> ExitCode {
     // Wrong arguments end here, with exit code 2.
@@ -22,6 +22,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Check(args) => check::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Routes(args) => routes::run(args),
+        Command::Purge(args) => purge::run(args),
         Command::Version => version::run(),
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),

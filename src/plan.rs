@@ -26,6 +26,7 @@ use crate::layers::{access_log, admission, cache, deadline, rate_limit, retry, t
 use crate::report::{Path, Report, nearest};
 use crate::route::lint::Candidate;
 use crate::route::plan::MatchPlan;
+use crate::units::Secret;
 use crate::upstream::plan::UpstreamPlan;
 use crate::{route, upstream};
 
@@ -35,7 +36,7 @@ pub struct Plan {
     /// The process.
     pub server: ServerPlan,
     /// Where the admin listener is, if there is one.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<AdminPlan>,
     /// The access log.
     pub log: LogPlan,
     /// Where clients connect.
@@ -46,6 +47,15 @@ pub struct Plan {
     pub upstreams: BTreeMap<String, OriginPlan>,
     /// The routes, in the file's order.
     pub routes: Vec<RoutePlan>,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminPlan {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What writes take; none if empty, and then `address` is a loopback address.
+    pub token: Secret,
 }
 
 /// Limits and timeouts of all listeners.
@@ -166,7 +176,7 @@ impl Plan {
         let root = Path::root();
         let server = sockets::server(&config.server, &root.key("server"), &mut report);
         let plan = Self {
-            admin: sockets::admin(&config.admin.listen, &root.key("admin").key("listen"), &mut report),
+            admin: sockets::admin(&config.admin, &root.key("admin"), &mut report),
             log: access_log::plan::plan(&config.log, &root.key("log"), &mut report),
             listeners: sockets::listeners(&config.listener, &root.key("listener"), &mut report),
             store: cache::plan::plan_store(

@@ -8,6 +8,10 @@
 //! # Ok::<(), forebay::units::UnitError>(())
 //! ```
 
+mod secret;
+
+pub use secret::Secret;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,5 @@
-//! What the admin listener answers: `/livez`, `/readyz`, `/metrics` and `/api/v1/status`.
+//! What the admin listener answers: `/livez`, `/readyz`, `/metrics`, `/api/v1/status`, and in [`cache`] what
+//! is stored and how to purge it.
 //!
 //! ```
 //! use forebay::admin::{self, AdminState, Snapshot};
@@ -13,9 +14,11 @@
 //! assert_eq!(admin::handle(&state, &Method::GET, "/readyz").status, 200);
 //! ```
 //!
-//! Nothing here changes anything, and nothing of the config is shown but names and endpoints: no secret can
-//! be. `/metrics` and the status take time in proportion to the routes; the rest takes none.
+//! No page here changes anything, and nothing of the config is shown but names and endpoints: no secret can
+//! be. What changes something is in [`cache`], and wants more than a GET. `/metrics` and the status take time
+//! in proportion to the routes; the rest takes none.
 
+pub mod cache;
 mod status;
 
 #[cfg(test)]
@@ -30,6 +33,7 @@ use crate::clock::{self, Now};
 use crate::http::{Body, Response};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::metrics::{self, Metrics};
+use crate::units::Secret;
 
 pub use status::{EndpointState, EndpointStatus, RouteStatus, Snapshot, UpstreamStatus};
 
@@ -45,6 +49,8 @@ pub struct AdminState {
     lifecycle: Lifecycle,
     started: Now,
     snapshot: Box<dyn Fn() -> Snapshot + Send + Sync>,
+    token: Secret,
+    caches: Option<Box<dyn cache::Caches>>,
 }
 
 impl AdminState {
@@ -54,7 +60,21 @@ impl AdminState {
         lifecycle: Lifecycle,
         snapshot: impl Fn() -> Snapshot + Send + Sync + 'static,
     ) -> Self {
-        Self { metrics, lifecycle, started: clock::now(), snapshot: Box::new(snapshot) }
+        Self {
+            metrics,
+            lifecycle,
+            started: clock::now(),
+            snapshot: Box::new(snapshot),
+            token: Secret::default(),
+            caches: None,
+        }
+    }
+
+    /// The same with caches to purge and look into, for those who know the token; for all who can connect
+    /// where it is empty.
+    #[must_use]
+    pub fn with_caches(self, caches: impl cache::Caches + 'static, token: Secret) -> Self {
+        Self { caches: Some(Box::new(caches)), token, ..self }
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod check;
 pub mod demo;
 pub mod planning;
+pub mod purge;
 pub mod quick;
 pub mod routes;
 pub mod run;
@@ -44,6 +45,8 @@ pub enum Command {
     Schema(schema::SchemaArgs),
     /// Print the routes of a config file, in the order they are tried.
     Routes(routes::RoutesArgs),
+    /// Have a running gateway give up what it stores.
+    Purge(purge::PurgeArgs),
     /// Print the version.
     Version,
 }

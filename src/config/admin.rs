@@ -3,16 +3,22 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The admin listener: `/livez`, `/readyz`, `/metrics`.
+use crate::units::Secret;
+
+/// The admin listener: `/livez`, `/readyz`, `/metrics` and the API.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
     /// Where it listens; `"off"` turns it off.
     pub listen: String,
+    /// What purging and looking into the cache take: `Authorization: Bearer TOKEN`. Where it listens on
+    /// anything but a loopback address there must be one. Best as `"${FOREBAY_ADMIN_TOKEN}"`.
+    #[schemars(with = "String")]
+    pub token: Secret,
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9901".to_owned() }
+        Self { listen: "127.0.0.1:9901".to_owned(), token: Secret::default() }
     }
 }

@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use crate::config::admin::AdminConfig;
 use crate::config::listener::{CertificateConfig, DownstreamProtocol, ListenerConfig};
 use crate::config::server::{EncodedSlash, ServerConfig};
 use crate::http::normalize::PathRules;
 use crate::report::{Path, Report};
 
-use super::{CertificatePlan, ListenerPlan, ServerPlan};
+use super::{AdminPlan, CertificatePlan, ListenerPlan, ServerPlan};
 
 pub(super) fn server(config: &ServerConfig, at: &Path, report: &mut Report) -> ServerPlan {
     let mut at_least_one = |key: &str, value: u32| {
@@ -52,16 +53,32 @@ pub(super) fn server(config: &ServerConfig, at: &Path, report: &mut Report) -> S
     }
 }
 
-pub(super) fn admin(listen: &str, at: &Path, report: &mut Report) -> Option<SocketAddr> {
+/// A token that can be guessed is as good as none.
+const TOKEN_MIN: usize = 16;
+
+pub(super) fn admin(config: &AdminConfig, at: &Path, report: &mut Report) -> Option<AdminPlan> {
+    let (listen, token) = (&config.listen, &config.token);
     if listen == "off" {
         return None;
     }
-    let address = address(listen, at, report)?;
-    if !address.ip().is_loopback() {
-        let hint = "it has no authentication yet: listen on 127.0.0.1 and let a local agent or port-forward reach it";
-        report.error_with_hint(at, format!("`{listen}` can be reached from outside"), hint);
+    // Reported at the table, for a problem shows the line where it stands.
+    if !token.is_sendable() {
+        let hint = "a token is of letters, digits and punctuation, without blanks";
+        report.error_with_hint(at, "no client can send this token", hint);
     }
-    Some(address)
+    let address = address(listen, &at.key("listen"), report)?;
+    if !address.ip().is_loopback() {
+        if token.is_empty() {
+            let hint =
+                "set `admin.token`, or listen on 127.0.0.1 and let a local agent or port-forward reach it";
+            let message = format!("`{listen}` can be reached from outside, and there is no token");
+            report.error_with_hint(&at.key("listen"), message, hint);
+        } else if token.len() < TOKEN_MIN {
+            let message = format!("the token has fewer than {TOKEN_MIN} characters");
+            report.warn(at, message, "make a long random one: `openssl rand -hex 24`");
+        }
+    }
+    Some(AdminPlan { address, token: token.clone() })
 }
 
 fn address(text: &str, at: &Path, report: &mut Report) -> Option<SocketAddr> {

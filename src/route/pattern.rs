@@ -23,6 +23,16 @@ pub(super) enum Segment {
     Param(Param),
 }
 
+impl Segment {
+    /// Whether it matches a segment of a path.
+    fn takes(&self, part: &str) -> bool {
+        match self {
+            Self::Literal(text) => **text == *part,
+            Self::Param(_) => !part.is_empty(),
+        }
+    }
+}
+
 /// What follows the segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Tail {
@@ -219,6 +229,29 @@ impl Pattern {
             shape.push_str("/{*}");
         }
         shape
+    }
+
+    /// Whether it matches a normalised path.
+    pub fn takes(&self, path: &str) -> bool {
+        let mut left = Some(below_root(path));
+        for segment in &self.segments {
+            let Some(text) = left else { return false };
+            let (part, next) = split_segment(text);
+            if !segment.takes(part) {
+                return false;
+            }
+            left = next;
+        }
+        left.is_none() || self.tail != Tail::End
+    }
+
+    /// Whether it may match a path that is this one or goes on from it, segment by segment.
+    pub fn may_begin(&self, prefix: &str) -> bool {
+        let prefix = below_root(prefix);
+        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+        let mut parts = prefix.split('/').filter(|_| !prefix.is_empty());
+        let fits = self.segments.iter().all(|segment| parts.next().is_none_or(|part| segment.takes(part)));
+        fits && (parts.next().is_none() || self.tail != Tail::End)
     }
 
     /// Whether it matches every path that `other` matches.

@@ -90,6 +90,11 @@ impl MatchPlan {
 }
 
 impl HostMatch {
+    /// Whether it takes a host, canonical and without its port.
+    pub fn takes(&self, host: &str) -> bool {
+        self.covers(&Self::Exact(host.into()))
+    }
+
     fn covers(&self, other: &Self) -> bool {
         let below = |name: &str, parent: &str| {
             name.strip_suffix(parent).is_some_and(|front| front.ends_with('.') && front.len() > 1)

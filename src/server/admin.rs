@@ -7,6 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -15,8 +18,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::cache::{self, Caches, Call, Telling};
 use crate::admin::{self, AdminState};
-use crate::http::Body;
+use crate::gateway::Gateway;
+use crate::http::{Body, Response};
+use crate::layers::cache::purge::order::{Done, Order, OrderError};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -62,9 +68,50 @@ async fn answer(
     state: Arc<AdminState>,
     request: http::Request<Incoming>,
 ) -> Result<http::Response<Body>, Infallible> {
-    let response = admin::handle(&state, request.method(), request.uri().path());
+    let (head, body) = request.into_parts();
+    let response = match Call::at(head.uri.path()) {
+        None => admin::handle(&state, &head.method, head.uri.path()),
+        Some(call) => match call.check(&state, &head) {
+            Err(refusal) => *refusal,
+            Ok(()) => match call {
+                Call::Entry => cache::entry(&state, head.uri.query()).await,
+                Call::Purge => match read(body).await {
+                    Ok(order) => cache::purge(&state, &order),
+                    Err(refusal) => *refusal,
+                },
+            },
+        },
+    };
     let mut out = http::Response::new(response.body);
     *out.status_mut() = response.status;
     *out.headers_mut() = response.headers;
     Ok(out)
+}
+
+/// Reads a body, bounded in size and time.
+async fn read(body: Incoming) -> Result<Bytes, Box<Response>> {
+    let refuse = |status, detail: &str| Err(Box::new(cache::problem(status, detail)));
+    let whole = Limited::new(body, cache::ORDER_MAX).collect();
+    match tokio::time::timeout(PATIENCE, whole).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            refuse(StatusCode::PAYLOAD_TOO_LARGE, "an order has at most 64 KiB")
+        }
+        Ok(Err(_)) => refuse(StatusCode::BAD_REQUEST, "the body did not arrive as a whole"),
+        Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+    }
+}
+
+/// The gateway's caches, as the admin API sees them.
+#[derive(Debug)]
+pub struct GatewayCaches(pub Arc<Gateway>);
+
+impl Caches for GatewayCaches {
+    fn purge(&self, order: &Order) -> Result<Done, OrderError> {
+        self.0.purge(order)
+    }
+
+    fn stored<'a>(&'a self, url: &'a str) -> Telling<'a> {
+        Box::pin(self.0.stored(url))
+    }
 }

@@ -36,7 +36,7 @@ use crate::layers::cache::Store;
 use crate::lifecycle::Lifecycle;
 use crate::memory::Memory;
 use crate::metrics::{self, Metrics};
-use crate::plan::{ListenerPlan, Plan};
+use crate::plan::{AdminPlan, ListenerPlan, Plan};
 use crate::upstream;
 
 use client_address::Trusted;
@@ -308,11 +308,12 @@ impl Server {
     }
 
     fn serve_admin(&self, plan: &Plan) -> Result<Option<SocketAddr>, StartError> {
-        let Some(address) = plan.admin else { return Ok(None) };
+        let Some(AdminPlan { address, token }) = plan.admin.clone() else { return Ok(None) };
         let state = AdminState::new(self.shared.metrics.clone(), self.lifecycle.clone(), {
             let gateway = self.gateway.clone();
             move || snapshot(&gateway)
-        });
+        })
+        .with_caches(admin::GatewayCaches(self.gateway.clone()), token);
         let bound = admin::serve(address, state, self.stop.child_token())
             .map_err(|error| StartError::Bind { key: "admin.listen", address, error })?;
         info!(address = %bound, "admin");
@@ -345,7 +346,7 @@ fn warn_of_restarts(old: &Plan, new: &Plan) {
     let changed = [
         ("server.workers", old.server.workers != new.server.workers),
         ("server.max_connections", old.server.max_connections != new.server.max_connections),
-        ("admin.listen", old.admin != new.admin),
+        ("admin", old.admin != new.admin),
         ("log", old.log != new.log),
         ("server.memory_limit", old.server.memory_limit != new.server.memory_limit),
         ("cache", old.store != new.store),

@@ -9,6 +9,7 @@ mod lifecycle;
 mod limits;
 mod memory;
 mod observability;
+mod purge;
 mod ranges;
 mod reload;
 mod resilience;

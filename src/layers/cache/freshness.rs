@@ -31,6 +31,8 @@ use super::dates::{self, DateField};
 use super::directives::{self, RequestDirectives, ResponseDirectives};
 use super::plan::TtlPolicy;
 
+pub use super::source::Source;
+
 /// What is kept of a stored response to judge it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
@@ -50,6 +52,8 @@ pub struct Lifetime {
     no_cache: bool,
     /// Once stale it may never be used without validation, except as the two windows from the response say.
     strict: bool,
+    /// Where `fresh_for` comes from.
+    source: Source,
     /// While fresh it does not change (RFC 8246).
     immutable: bool,
 }
@@ -77,39 +81,6 @@ pub struct Timing {
     pub requested: Wall,
     /// When the response's head arrived.
     pub received: Wall,
-}
-
-/// Where a freshness lifetime comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// `ttl.override`.
-    Override,
-    /// `s-maxage`.
-    SMaxage,
-    /// `max-age`.
-    MaxAge,
-    /// `Expires`.
-    Expires,
-    /// `ttl.by_status`.
-    ByStatus,
-    /// A guess from `Last-Modified`.
-    Heuristic,
-    /// `ttl.default`.
-    Default,
-    /// Nothing gives one: it is stale from the start.
-    None,
-}
-
-impl Source {
-    /// Whether the origin gave it.
-    pub const fn is_origin(self) -> bool {
-        matches!(self, Self::SMaxage | Self::MaxAge | Self::Expires)
-    }
-
-    /// Whether the operator gave it: such a lifetime counts from the arrival.
-    const fn is_operator(self) -> bool {
-        matches!(self, Self::Override | Self::ByStatus | Self::Default)
-    }
 }
 
 impl Lifetime {
@@ -151,6 +122,7 @@ impl Lifetime {
             no_cache: directives.no_cache && source != Source::Override,
             strict,
             immutable: directives.immutable,
+            source,
         };
         (lifetime, source)
     }
@@ -165,6 +137,22 @@ impl Lifetime {
     pub fn ttl(&self, now: Wall) -> i64 {
         let (fresh_for, age) = (millis(self.fresh_for.get()), millis(self.age(now)));
         (fresh_for - age).div_euclid(1000)
+    }
+
+    /// When it stops being fresh.
+    pub fn fresh_until(&self) -> Wall {
+        self.received.plus(self.fresh_for.get().saturating_sub(self.initial_age.get()))
+    }
+
+    /// What gives it its lifetime, in one word.
+    pub const fn because(&self) -> &'static str {
+        if self.no_cache { "no-cache" } else { self.source.as_str() }
+    }
+
+    /// How long after that it may be served while it is revalidated, when the origin fails, and when
+    /// admission refuses.
+    pub const fn stale_rights(&self) -> [Duration; 3] {
+        [self.while_revalidate.get(), self.if_error.get(), self.on_overload.get()]
     }
 
     /// When the response arrived.

@@ -56,6 +56,7 @@ pub mod purge;
 pub mod range;
 pub mod serve;
 pub mod share;
+pub mod source;
 pub mod status;
 pub mod storable;
 pub mod store;

@@ -98,6 +98,11 @@ impl Slot {
         self.variants.iter().find(|entry| entry.variant().is_empty() || entry.variant().matches(headers))
     }
 
+    /// All entries, the newest first.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.variants.iter()
+    }
+
     /// The newest entry, whichever requests it answers.
     pub fn newest(&self) -> Option<&Arc<Entry>> {
         self.variants.first()

@@ -3,7 +3,8 @@
 //!
 //! In reading order: [`generation`] counts purges and judges entries; [`sketch`] remembers when a name was
 //! last purged; [`marks`] is what an entry carries to be judged by; [`tags`] reads the tags of a response;
-//! [`control`] is for operators.
+//! [`control`] is for operators, and
+//! [`order`] what they say and are told.
 //!
 //! A purge walks over nothing. It writes the number of its generation where entries of that name will look,
 //! and an entry is judged when it is next asked for: whether any of its names was purged since the request
@@ -26,7 +27,9 @@
 
 pub mod control;
 pub mod generation;
+mod inspect;
 pub mod marks;
+pub mod order;
 pub mod sketch;
 pub mod tags;
 
