@@ -355,3 +355,65 @@ async fn answers_to_authorized_requests_are_not_shared_unasked() {
         assert_eq!(is_hit(&get(gateway.address, "/").await), shared, "{control}");
     }
 }
+
+/// RFC 9110 §9.3.3: over a socket, with content that is read in full before its key is known.
+#[tokio::test]
+async fn queries_in_a_body_are_cached_where_a_route_asks_for_it() {
+    let origin = Origin::start(|request, count| {
+        let content = String::from_utf8_lossy(&request.body).into_owned();
+        Reply::new(200, &[FRESH], format!("{} {content} {count}", request.method()))
+    })
+    .await;
+    let route = "[route.cache]\nmethods = [\"GET\", \"POST\"]\nkey = { body = \"1KiB\" }\n";
+    let gateway = Gateway::before(origin.address, route).await;
+    let long = "x".repeat(1025);
+    let mut client = Client::connect(gateway.address).await;
+    for (content, answer, hit) in [
+        ("{a}", "POST {a} 0".to_owned(), false),
+        ("{b}", "POST {b} 1".to_owned(), false),
+        ("{a}", "POST {a} 0".to_owned(), true),
+        (long.as_str(), format!("POST {long} 2"), false),
+        (long.as_str(), format!("POST {long} 3"), false),
+        ("{b}", "POST {b} 1".to_owned(), true),
+    ] {
+        let length = content.len();
+        client
+            .write(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{content}"))
+            .await;
+        let got = client.response().await;
+        assert_eq!((got.text(), is_hit(&got)), (answer.as_str(), hit), "{}", status(&got));
+    }
+    // Content whose length is not known when its head comes passes.
+    client
+        .write("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\n{a}\r\n0\r\n\r\n")
+        .await;
+    let chunked = client.response().await;
+    assert_eq!(chunked.text(), "POST {a} 4");
+    assert!(status(&chunked).ends_with("detail=content"), "{}", status(&chunked));
+    client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(client.response().await.text(), "GET  5");
+    drop(client);
+    gateway.at_rest().await;
+}
+
+/// RFC 9213: over a socket, on a miss and on a hit.
+#[tokio::test]
+async fn a_targeted_field_decides_and_stays_here() {
+    let fields = [
+        ("forebay-cdn-cache-control", "max-age=60"),
+        ("cdn-cache-control", "no-store"),
+        ("cache-control", "private"),
+    ];
+    let origin = Origin::always(Reply::new(200, &fields, "x")).await;
+    let gateway = Gateway::before(origin.address, "").await;
+    for hit in [false, true, true] {
+        let got = get(gateway.address, "/").await;
+        assert_eq!(is_hit(&got), hit);
+        assert_eq!(got.field("forebay-cdn-cache-control"), None);
+        assert_eq!(
+            (got.field("cdn-cache-control"), got.field("cache-control")),
+            (Some("no-store"), Some("private"))
+        );
+    }
+    assert_eq!(origin.asked().len(), 1);
+}

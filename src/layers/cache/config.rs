@@ -29,7 +29,7 @@ impl Default for StoreConfig {
 pub struct CacheConfig {
     /// Whether they are at all.
     pub enabled: bool,
-    /// Methods answered from the store: `GET`, `HEAD` or both.
+    /// Methods answered from the store: `GET`, `HEAD`, and with `key.body` also `POST`.
     pub methods: Vec<String>,
     /// What makes two requests the same.
     pub key: KeyConfig,
@@ -64,6 +64,16 @@ pub struct CacheConfig {
     pub tags_header: String,
     /// Take those fields out of answers, for they are only for us.
     pub strip_tags: bool,
+    /// Whether answers to requests with `Authorization` are stored.
+    pub authorization: AuthorizationUse,
+    /// Whether answers to requests with `Cookie` are stored, where `key.cookies` names none.
+    pub cookie: CookieUse,
+    /// What is used in place of the origin's `Cache-Control`, and of every other field that says how long
+    /// an answer is fresh, like `"public, max-age=60"`; clients get it too. It holds for the statuses 200,
+    /// 203, 204, 206, 300, 301, 304 and 308, and overrules `no-store` and `private`.
+    pub cache_control: Option<String>,
+    /// Requests that the cache leaves alone: not looked up, not stored.
+    pub bypass: BypassConfig,
     /// Store responses with `Set-Cookie`, cookie included: every client that gets the entry gets the cookie.
     pub store_set_cookie: bool,
 }
@@ -87,6 +97,10 @@ impl Default for CacheConfig {
             normalize: NormalizeConfig::default(),
             tags_header: "surrogate-key, cache-tag".to_owned(),
             strip_tags: true,
+            authorization: AuthorizationUse::Explicit,
+            cookie: CookieUse::Explicit,
+            cache_control: None,
+            bypass: BypassConfig::default(),
             store_set_cookie: false,
         }
     }
@@ -105,6 +119,43 @@ pub enum SMaxageStale {
     Always,
 }
 
+/// Whether answers to requests with `Authorization` are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthorizationUse {
+    /// Only those that say `public`, `s-maxage` or `must-revalidate`, and then for everybody (RFC 9111 §3.5).
+    #[default]
+    Explicit,
+    /// As others, each for requests with the same `Authorization` alone.
+    Keyed,
+    /// As others, and for everybody: the field says nothing of who asks, like a key that all clients share.
+    Shared,
+}
+
+/// Whether answers to requests with `Cookie` are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CookieUse {
+    /// Only those of which the origin itself says that or how long they may be stored: not by `ttl` or
+    /// `heuristic` alone. An answer that says nothing may be made for one user.
+    #[default]
+    Explicit,
+    /// As others, and for everybody: no answer depends on cookies.
+    Shared,
+}
+
+/// Requests that the cache leaves alone. In cookie names and paths `*` stands for any characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BypassConfig {
+    /// Those with one of these fields.
+    pub headers: Vec<String>,
+    /// Those with a cookie of one of these names, like `session*`.
+    pub cookies: Vec<String>,
+    /// Those with one of these paths, like `/admin/*`; the query does not count.
+    pub paths: Vec<String>,
+}
+
 /// What makes two requests the same: method class, scheme, host and path always; this on top.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -117,11 +168,20 @@ pub struct KeyConfig {
     pub cookies: Vec<String>,
     /// Whether the host is part of the key.
     pub host: bool,
+    /// Take every POST for a query, like those of GraphQL, and answer it by a digest of its content, up to
+    /// this size; `methods` must name `POST`. Requests that change things must not come to such a route.
+    pub body: Option<Size>,
 }
 
 impl Default for KeyConfig {
     fn default() -> Self {
-        Self { query: QueryKeyConfig::default(), headers: Vec::new(), cookies: Vec::new(), host: true }
+        Self {
+            query: QueryKeyConfig::default(),
+            headers: Vec::new(),
+            cookies: Vec::new(),
+            host: true,
+            body: None,
+        }
     }
 }
 

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPIRES, HeaderMap, PRAGMA};
 
 use crate::clock::Wall;
-use crate::http::{Request, Response, Scheme, Target};
+use crate::http::{Request, Response, Scheme, Target, fields};
 
 use super::collapse::Evidence;
+use super::config::{AuthorizationUse, CookieUse};
 use super::directives::{RequestDirectives, ResponseDirectives};
 use super::entry::Entry;
-use super::freshness::{Lifetime, Timing};
+use super::freshness::{self, Lifetime, Timing};
 use super::meter::Meter;
 use super::plan::CachePlan;
+use super::post;
 use super::purge::{Marks, Mode, Purges, Site};
 use super::serve;
 use super::status::Outcome;
@@ -66,10 +69,30 @@ impl Core {
             headers,
             directives,
             timing,
+            query: post::is_query(request),
         };
         let lifetime = storable::decide(&exchange, &self.plan)?;
         let variant = self.variant(headers, &request.headers).ok_or(NotStored::VaryStar)?;
         Ok(Verdict { lifetime, variant })
+    }
+
+    /// Whether the answer to a request with these fields is likely for it alone, so that it is not to be
+    /// waited for by others.
+    pub fn is_restricted(&self, request: &HeaderMap) -> bool {
+        let plan = &self.plan;
+        plan.authorization != AuthorizationUse::Shared && request.contains_key(AUTHORIZATION)
+            || plan.cookie == CookieUse::Explicit && plan.ttl.is_own() && request.contains_key(COOKIE)
+    }
+
+    /// Puts the operator's `cache_control` in the place of what the origin says.
+    pub fn arrived(&self, response: &mut Response) {
+        let Some(value) = &self.plan.cache_control else { return };
+        if freshness::takes_default(response.status) || matches!(response.status.as_u16(), 206 | 304) {
+            for name in [&EXPIRES, &PRAGMA, &fields::CDN_CACHE_CONTROL, &fields::FOREBAY_CDN_CACHE_CONTROL] {
+                response.headers.remove(name);
+            }
+            response.headers.insert(CACHE_CONTROL, value.clone());
+        }
     }
 
     /// The variant of a response with these fields that a request asks for.

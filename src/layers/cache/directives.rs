@@ -160,6 +160,29 @@ impl ResponseDirectives {
     }
 }
 
+/// Checks a `Cache-Control` that an operator writes, more strictly than what comes from an origin.
+///
+/// # Errors
+///
+/// What is wrong with it: a directive that is unknown or one of requests, or no number where one belongs.
+pub fn check(value: &HeaderValue) -> Result<(), String> {
+    for directive in Elements(value.as_bytes()) {
+        let name = String::from_utf8_lossy(directive.name);
+        match Name::of(directive.name) {
+            Name::Other | Name::OnlyIfCached | Name::MinFresh | Name::MaxStale => {
+                return Err(format!("`{name}` is no directive of a response"));
+            }
+            Name::MaxAge | Name::SMaxage | Name::StaleWhileRevalidate | Name::StaleIfError
+                if directive.seconds().is_none() =>
+            {
+                return Err(format!("`{name}` takes a number of seconds"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Keeps the lower of what was there and what comes.
 fn lower(slot: &mut Option<u32>, seconds: u32) {
     *slot = Some(slot.map_or(seconds, |other| other.min(seconds)));
@@ -392,6 +415,21 @@ mod tests {
             targeted: false,
         };
         assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn what_operators_write_is_checked() {
+        for (line, fine) in [
+            ("public, max-age=60, stale-while-revalidate=5, no-cache=\"x\"", true),
+            ("", true),
+            ("max-age", false),
+            ("max-age=1m", false),
+            ("max-age = 60", false),
+            ("maxage=60", false),
+            ("min-fresh=5", false),
+        ] {
+            assert_eq!(check(&HeaderValue::from_static(line)).is_ok(), fine, "{line}");
+        }
     }
 
     /// RFC 9111 §5.2.2.4 and §5.2.2.7.

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, header};
+use http::Method;
 use tokio::sync::oneshot;
 
 use crate::clock::{self, Instant};
@@ -156,10 +156,10 @@ impl<S: Inner> Cache<S> {
         if request.method == Method::HEAD {
             return self.head(core, request, fetch).await;
         }
-        let authorized = request.headers.contains_key(header::AUTHORIZATION);
-        let listed_key = flight_key(&fetch.key, authorized);
+        let restricted = core.is_restricted(&request.headers);
+        let listed_key = flight_key(&fetch.key, restricted);
         let passes = fetch.passes
-            || authorized
+            || restricted
                 && core.store.get(&listed_key).await.is_some_and(|slot| slot.passes(request.received.wall));
         if fetch.asked.no_store || passes {
             let detail =
@@ -167,7 +167,7 @@ impl<S: Inner> Cache<S> {
             return self.alone_or_stale(core, request, fetch, detail).await;
         }
         let shareable =
-            fetch.is_unknown().then(|| core.evidence.shareable(authorized, request.received.wall));
+            fetch.is_unknown().then(|| core.evidence.shareable(restricted, request.received.wall));
         fetch.collapse = Collapse::decide(core.plan.collapse, fetch.asked.no_cache, shareable);
         core.meter.collapse(fetch.collapse);
         let mut failures = 0;
@@ -195,8 +195,7 @@ impl<S: Inner> Cache<S> {
 
     /// Refreshes an entry in the background, unless that is under way.
     pub(super) fn refresh(&self, core: &Arc<Core>, request: &Request, fetch: Fetch) {
-        let authorized = request.headers.contains_key(header::AUTHORIZATION);
-        let listed_key = flight_key(&fetch.key, authorized);
+        let listed_key = flight_key(&fetch.key, core.is_restricted(&request.headers));
         let join = core.store.flights().join(&listed_key, &request.headers, fetch.selector.clone());
         if let Join::Lead(interest) = join {
             interest.flight().go_on();
@@ -370,7 +369,10 @@ impl<S: Inner> Cache<S> {
             Ok(response) if freshness::is_error(response.status) && fetch.stale_on_error().is_some() => {
                 return core.stand_in(&own, fetch.stale_on_error(), HitKind::StaleIfError);
             }
-            Ok(response) => response,
+            Ok(mut response) => {
+                core.arrived(&mut response);
+                response
+            }
             Err(error) => return core.fall_back(&own, &fetch, error),
         };
         if let Some(Stale { entry, .. }) = &fetch.stale

@@ -68,16 +68,23 @@ pub enum Led {
     Own(Response, Apart),
 }
 
-/// A copy of a request for a fill: a GET without body, conditions and range (RFC 9111 §4).
+/// A copy of a request for a fill: a GET without body, conditions and range (RFC 9111 §4), or the
+/// [query](post::is_query) that it is.
 pub fn plain_copy(request: &Request, trail: Trail) -> Request {
+    let (method, body) = match &request.body {
+        RequestBody::Full(content) if request.method == Method::POST => {
+            (Method::POST, RequestBody::Full(content.clone()))
+        }
+        _ => (Method::GET, RequestBody::Empty),
+    };
     let mut headers = request.headers.clone();
     validate::strip_conditions(&mut headers);
     Request {
-        method: Method::GET,
+        method,
         target: request.target.clone(),
         version: request.version,
         headers,
-        body: RequestBody::Empty,
+        body,
         received: request.received,
         deadline: request.deadline,
         peer: Arc::clone(&request.peer),
@@ -93,21 +100,12 @@ pub fn plain_copy(request: &Request, trail: Trail) -> Request {
 
 /// Takes off in a task of its own.
 pub fn launch<S: Inner>(inner: Arc<S>, core: Arc<Core>, order: Order) {
-    let counted = core.meter.fill();
-    let fill = Fill {
-        listing: Listing { core: Arc::clone(&core), flight: order.flight, key: order.flight_key },
-        core,
-        key: order.key,
-        request: order.request,
-        directives: order.directives,
-        unknown: order.unknown,
-        stale: order.stale,
-        stale_on_error: order.stale_on_error,
-        background: order.leader.is_none(),
-        leader: order.leader,
-        _counted: counted,
-    };
-    tokio::spawn(fill.run(inner));
+    tokio::spawn(Fill::new(core, order).run(inner));
+}
+
+/// The same for a response that is there already, to a request that was `sent` then.
+pub fn adopt(core: Arc<Core>, order: Order, response: Response, sent: Now) {
+    tokio::spawn(Fill::new(core, order).arrive(response, sent));
 }
 
 /// A flight on the list. However the fill ends, it leaves the list and no follower waits for ever.
@@ -145,10 +143,27 @@ pub(super) struct Fill {
 }
 
 impl Fill {
+    fn new(core: Arc<Core>, order: Order) -> Self {
+        let counted = core.meter.fill();
+        Self {
+            listing: Listing { core: Arc::clone(&core), flight: order.flight, key: order.flight_key },
+            core,
+            key: order.key,
+            request: order.request,
+            directives: order.directives,
+            unknown: order.unknown,
+            stale: order.stale,
+            stale_on_error: order.stale_on_error,
+            background: order.leader.is_none(),
+            leader: order.leader,
+            _counted: counted,
+        }
+    }
+
     async fn run<S: Inner>(mut self, inner: Arc<S>) {
         let sent = clock::now();
         let Some(first) = self.ask(&*inner, true).await else { return };
-        let result = match (first, self.stale.clone()) {
+        let result = match (first, self.confirmable().cloned()) {
             (Ok(response), Some(stale)) if response.status == StatusCode::NOT_MODIFIED => {
                 if validate::confirms(&stale.headers(0), &response.headers) {
                     return self.confirm(&stale, &response.headers, sent).await;
@@ -166,18 +181,28 @@ impl Fill {
         }
     }
 
+    /// The entry that the origin can be asked about: none for a POST, which has no conditional form.
+    fn confirmable(&self) -> Option<&Arc<Entry>> {
+        self.stale.as_ref().filter(|_| self.request.method == Method::GET)
+    }
+
     /// Sends the request, with our conditions where there is an entry to confirm; none once nobody waits any
     /// more.
     async fn ask<S: Inner>(&self, inner: &S, confirm: bool) -> Option<Result<Response, Error>> {
         let mut request = plain_copy(&self.request, self.request.trail.clone());
-        if let Some(stale) = self.stale.as_ref().filter(|_| confirm) {
+        if let Some(stale) = self.confirmable().filter(|_| confirm) {
             validate::condition(&mut request.headers, &stale.headers(0));
         }
         let answer = inner.send(request);
         tokio::pin!(answer);
         loop {
             tokio::select! {
-                result = &mut answer => return Some(result),
+                mut result = &mut answer => {
+                    if let Ok(response) = &mut result {
+                        self.core.arrived(response);
+                    }
+                    return Some(result);
+                }
                 () = self.listing.flight.deserted(), if !self.background => {
                     if self.core.store.flights().desert(&self.listing.key, &self.listing.flight) {
                         return None;
@@ -284,8 +309,8 @@ impl Fill {
     /// Remembers what the answer for an unknown key was like.
     pub(super) fn learn(&self, shared: bool) {
         if self.unknown {
-            let authorized = self.request.headers.contains_key(header::AUTHORIZATION);
-            self.core.evidence.learn(authorized, shared, clock::now().wall);
+            let restricted = self.core.is_restricted(&self.request.headers);
+            self.core.evidence.learn(restricted, shared, clock::now().wall);
         }
     }
 

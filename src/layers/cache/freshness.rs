@@ -282,7 +282,7 @@ pub const fn is_heuristic(status: StatusCode) -> bool {
 /// Whether the operator's `ttl.default` and `ttl.override` hold for a status to which the origin gave no
 /// lifetime. Errors are left out: whoever can provoke one could otherwise poison the store with it.
 /// `ttl.by_status` names them.
-const fn takes_default(status: StatusCode) -> bool {
+pub(super) const fn takes_default(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308)
 }
 
@@ -323,7 +323,7 @@ fn fresh_for(
 }
 
 /// What the origin says, if it says anything.
-fn origin_lifetime(
+pub(super) fn origin_lifetime(
     headers: &HeaderMap,
     directives: &ResponseDirectives,
     received: Wall,

@@ -1,10 +1,12 @@
 //! Requests that may change things: what they make invalid (RFC 9111 §4.4, RFC 9875 §3).
 
-use http::HeaderMap;
-use smallvec::SmallVec;
+use std::sync::Arc;
 
+use http::{HeaderMap, Method};
+
+use crate::clock;
 use crate::error::Error;
-use crate::http::{Request, Response, Target};
+use crate::http::{Request, RequestBody, Response, Target};
 use crate::layers::Inner;
 
 use super::core::Core;
@@ -18,22 +20,23 @@ impl<S: Inner> Cache<S> {
     /// A request that may change things: what is stored of its target goes when it succeeds (RFC 9111 §4.4).
     pub(super) async fn unsafe_request(
         &self,
-        core: &Core,
+        core: &Arc<Core>,
         request: Request,
         forwarded: Forwarded,
     ) -> Result<Response, Error> {
-        let (method, target) = (request.method.clone(), request.target.clone());
-        let (headers, trail) = (request.headers.clone(), request.trail.clone());
+        let mut own = core.keep(&request);
+        own.body = RequestBody::Empty;
+        let sent = clock::now();
         let result = self.inner.send(request).await;
-        let mut changed = SmallVec::new();
-        if let Ok(response) = &result {
-            core.invalidate_groups(&target, &response.headers);
-            changed = validate::invalidated(&method, &target, response.status, &response.headers);
+        let Ok(response) = result else { return core.forwarded(&own.trail, forwarded, result) };
+        core.invalidate_groups(&own.target, &response.headers);
+        for target in validate::invalidated(&own.method, &own.target, response.status, &response.headers) {
+            core.invalidate(&target, &own.headers).await;
         }
-        for target in changed {
-            core.invalidate(&target, &headers).await;
+        if own.method == Method::POST {
+            return self.adopt(core, own, response, forwarded, sent).await;
         }
-        core.forwarded(&trail, forwarded, result)
+        core.forwarded(&own.trail, forwarded, Ok(response))
     }
 }
 
@@ -45,7 +48,7 @@ impl Core {
         let mut key = Vec::new();
         self.plan.key.write(&mut key, self.namespace, target, headers);
         self.store.invalidate(&key).await;
-        if !self.plan.key.headers.is_empty() || !self.plan.key.cookies.is_empty() {
+        if self.plan.key.tells_clients_apart() {
             self.purges.purge(&[Purges::url(self.url_hash(target))], Mode::Hard);
         }
     }

@@ -17,7 +17,8 @@
 
 use std::borrow::Cow;
 
-use http::header::{COOKIE, HeaderMap, HeaderName};
+use aws_lc_rs::digest;
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 use crate::http::{Scheme, Target};
@@ -33,11 +34,19 @@ pub struct KeyRules {
     pub headers: Box<[HeaderName]>,
     /// Cookies whose values count.
     pub cookies: Box<[Box<str>]>,
+    /// Whether `Authorization` counts.
+    pub authorization: bool,
 }
 
 impl Default for KeyRules {
     fn default() -> Self {
-        Self { host: true, query: None, headers: Box::default(), cookies: Box::default() }
+        Self {
+            host: true,
+            query: None,
+            headers: Box::default(),
+            cookies: Box::default(),
+            authorization: false,
+        }
     }
 }
 
@@ -108,14 +117,35 @@ impl KeyRules {
             (Some(rules), Some(query)) => rules.write(buffer, query.as_bytes()),
         }
         for name in &self.headers {
-            // A count, then each line: two lines are not the same as one that looks like both.
-            let lines = headers.get_all(name);
-            length(buffer, lines.iter().count());
-            lines.iter().for_each(|line| component(buffer, line.as_bytes()));
+            lines(buffer, headers, name);
         }
         for name in &self.cookies {
             optional(buffer, cookie(headers, name.as_bytes()));
         }
+        if self.authorization {
+            credentials(buffer, headers);
+        }
+    }
+
+    /// Whether more than the target counts, so that clients have entries of their own.
+    pub const fn tells_clients_apart(&self) -> bool {
+        !self.headers.is_empty() || !self.cookies.is_empty() || self.authorization
+    }
+}
+
+/// The lines of a field. A count, then each line: two lines are not the same as one that looks like both.
+pub(super) fn lines(buffer: &mut Vec<u8>, headers: &HeaderMap, name: &HeaderName) {
+    let lines = headers.get_all(name);
+    length(buffer, lines.iter().count());
+    lines.iter().for_each(|line| component(buffer, line.as_bytes()));
+}
+
+/// `Authorization`, as a digest: credentials do not stay in memory longer than their request.
+fn credentials(buffer: &mut Vec<u8>, headers: &HeaderMap) {
+    let lines = headers.get_all(AUTHORIZATION);
+    length(buffer, lines.iter().count());
+    for line in lines {
+        buffer.extend_from_slice(digest::digest(&digest::SHA256, line.as_bytes()).as_ref());
     }
 }
 
@@ -329,6 +359,7 @@ mod tests {
             headers: Box::new([HeaderName::from_static("x-tenant")]),
             cookies: Box::new(["plan".into()]),
             query: None,
+            authorization: false,
         };
         let uri = "http://a/";
         assert_eq!(key(&rules, uri, &[]), key(&rules, "http://b/", &[]));

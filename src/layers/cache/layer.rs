@@ -230,7 +230,12 @@ impl<S: Inner> Cache<S> {
         Either::later(Either::Right { future: Either::Left { future: marked } })
     }
 
-    fn bypass<'a>(&'a self, core: &'a Core, request: Request, bypass: Bypass) -> CacheFuture<'a, S> {
+    fn bypass<'a>(&'a self, core: &'a Arc<Core>, request: Request, bypass: Bypass) -> CacheFuture<'a, S> {
+        if let Some(limit) = core.plan.query_body
+            && request.method == Method::POST
+        {
+            return self.later(self.query(core, request, limit));
+        }
         let reason = if bypass == Bypass::Method { Forward::Method } else { Forward::Bypass };
         let forwarded = Forwarded { detail: Some(bypass.as_str()), ..Forwarded::new(reason) };
         if validate::is_safe(&request.method) {
@@ -239,8 +244,8 @@ impl<S: Inner> Cache<S> {
         self.later(self.unsafe_request(core, request, forwarded))
     }
 
-    /// The store was busy at the first look.
-    async fn look_again(
+    /// The store was busy at the first look, or there was none yet.
+    pub(super) async fn look_again(
         &self,
         core: &Arc<Core>,
         request: Request,
@@ -292,6 +297,9 @@ impl Core {
     ) -> Result<Response, Error> {
         match &mut result {
             Ok(response) => {
+                if !matches!(forwarded.reason, Forward::Method | Forward::Bypass) {
+                    self.arrived(response);
+                }
                 targeted::hide(&mut response.headers);
                 forwarded.status = Some(response.status);
                 self.plan.tags.strip(&mut response.headers);

@@ -11,7 +11,30 @@
 //! The choices that the RFCs leave to a cache stand at the top of the file that makes them. In short: nothing
 //! is stored that nobody asked to be stored; what was made for one user, or might be, is left alone; where a
 //! field cannot be read, or is there twice, a response is taken for stale rather than fresh; and an
-//! operator's lifetimes never overrule `no-store`, `private`, `Authorization` and `Vary: *`.
+//! operator's lifetimes never overrule `no-store`, `private`, `Authorization` and `Vary: *`; what does has a
+//! name of its own (`cache_control`, `authorization`).
+//!
+//! Each choice that an RFC leaves open, what is done without a word in the config, and the key of a route
+//! that changes it:
+//!
+//! | clause | choice | key |
+//! |---|---|---|
+//! | RFC 9111 §3 | nothing is stored that nothing explicit speaks for | `ttl.default`, `ttl.by_status` |
+//! | §3.5 | one to a request with `Authorization` only where it says so, for all | `authorization` |
+//! | (no RFC) | one to a request with `Cookie` only where the origin says so | `cookie`, `key.cookies` |
+//! | (no RFC) | none with `Set-Cookie` | `store_set_cookie` |
+//! | §3, RFC 9110 §9.3.3 | one to POST only if it is a GET's; POSTs are not answered | `methods`, `key.body` |
+//! | §4.2.1 | the origin's lifetime counts, of two the shorter | `ttl.override`, `ttl.max` |
+//! | §4.2.2 | no guesses; else a tenth of the time since the last change, a day at most | `heuristic` |
+//! | §4.2.4 | stale for 5 minutes if the origin fails or is busy | `stale_if_error`, `stale_on_overload` |
+//! | RFC 5861 §3 | stale while revalidated only as the response says | `stale_while_revalidate` |
+//! | §5.2.2.10 | `s-maxage` forbids stale answers but those its own response allows | `s_maxage_stale` |
+//! | §5.2.1 | a client's directives and `Pragma` are obeyed | `honor_client_no_cache` |
+//! | RFC 8246 §2 | fresh and `immutable`: revalidated for `no-cache`, not for a reload | as above |
+//! | §5.2.2 | the origin's `Cache-Control` decides; for us a targeted field before it | `cache_control` |
+//! | §5.2.2.4 | fields that `no-cache="..."` names are not stored; the rest is reused | |
+//! | §5.2.2.7 | `private="..."` is `private` | |
+//! | §4.3.4 | we ask about one entry, so a 304 is about that one; its `ETag` stays | |
 //!
 //! What may surprise:
 //!
@@ -32,6 +55,7 @@
 //!   wait for one another.
 
 pub mod answer;
+pub mod bypass;
 pub mod collapse;
 pub mod config;
 pub mod core;
@@ -50,6 +74,7 @@ pub mod meter;
 pub mod multipart;
 pub mod normalize;
 pub mod plan;
+pub mod post;
 pub mod presets;
 pub mod pump;
 pub mod purge;

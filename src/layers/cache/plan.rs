@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{COOKIE, HOST, HeaderName};
+use http::header::{COOKIE, HOST, HeaderName, HeaderValue};
 
 use crate::report::{Path, Report};
 use crate::units::Size;
 
+use super::bypass::BypassRules;
 use super::config::{
-    CacheConfig, KeyConfig, NormalizeConfig, QueryKeyConfig, SMaxageStale, StoreConfig, TtlConfig,
+    AuthorizationUse, CacheConfig, CookieUse, KeyConfig, NormalizeConfig, QueryKeyConfig, SMaxageStale,
+    StoreConfig, TtlConfig,
 };
+use super::directives;
 use super::key::{KeyRules, Pattern, QueryRules};
 use super::normalize::{Language, Normalize};
 use super::presets;
@@ -62,6 +65,8 @@ pub struct CachePlan {
     pub get: bool,
     /// HEAD is answered from the store.
     pub head: bool,
+    /// POST is, as a query of at most so many bytes.
+    pub query_body: Option<u64>,
     /// What makes two requests the same.
     pub key: KeyRules,
     /// How long responses are fresh and useful.
@@ -80,6 +85,14 @@ pub struct CachePlan {
     pub tags: TagRules,
     /// Whether responses with `Set-Cookie` are stored.
     pub store_set_cookie: bool,
+    /// Whether answers to requests with `Authorization` are.
+    pub authorization: AuthorizationUse,
+    /// Whether answers to requests with `Cookie` are.
+    pub cookie: CookieUse,
+    /// In place of the origin's `Cache-Control`.
+    pub cache_control: Option<HeaderValue>,
+    /// Which requests pass; boxed, and none for none.
+    pub bypass: Option<Box<BypassRules>>,
 }
 
 /// How long responses are fresh, and stale but useful.
@@ -106,6 +119,11 @@ pub struct TtlPolicy {
 }
 
 impl TtlPolicy {
+    /// Whether a response can be fresh without a word of the origin.
+    pub fn is_own(&self) -> bool {
+        self.heuristic || !self.default.is_zero() || !self.by_status.is_empty() || self.override_.is_some()
+    }
+
     /// What `ttl.by_status` says of a status.
     pub fn by_status(&self, status: StatusCode) -> Option<Duration> {
         let at = self.by_status.binary_search_by_key(&status.as_u16(), |(status, _)| *status).ok()?;
@@ -118,7 +136,7 @@ const VARIANTS_MAX: u32 = 1024;
 
 /// Validates a route's config at `at`.
 pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
-    let (get, head) = plan_methods(&config.methods, &at.key("methods"), report);
+    let Methods { get, head, post } = plan_methods(&config.methods, &at.key("methods"), report);
     let mut max_variants = config.max_variants;
     if max_variants == 0 || max_variants > VARIANTS_MAX {
         report.error_with_hint(
@@ -132,7 +150,11 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         enabled: config.enabled,
         get,
         head,
-        key: plan_key(&config.key, &at.key("key"), report),
+        query_body: plan_query_body(config, post, at, report),
+        key: KeyRules {
+            authorization: config.authorization == AuthorizationUse::Keyed,
+            ..plan_key(&config.key, &at.key("key"), report)
+        },
         ttl: plan_ttl(config, &at.key("ttl"), report),
         collapse: config.collapse,
         max_variants: usize::try_from(max_variants).unwrap_or(1),
@@ -141,19 +163,76 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         normalize: plan_normalize(&config.normalize, &at.key("normalize"), report),
         tags: TagRules::plan(&config.tags_header, config.strip_tags, &at.key("tags_header"), report),
         store_set_cookie: config.store_set_cookie,
+        authorization: config.authorization,
+        cookie: if config.key.cookies.is_empty() { config.cookie } else { CookieUse::Shared },
+        cache_control: plan_cache_control(config.cache_control.as_deref(), at, report),
+        bypass: BypassRules::plan(&config.bypass, &at.key("bypass"), report),
     }
 }
 
-fn plan_methods(methods: &[String], at: &Path, report: &mut Report) -> (bool, bool) {
-    let (mut get, mut head) = (false, false);
+fn plan_cache_control(text: Option<&str>, at: &Path, report: &mut Report) -> Option<HeaderValue> {
+    let text = text?;
+    let at = at.key("cache_control");
+    let value = HeaderValue::from_str(text).ok();
+    match value.as_ref().map(directives::check) {
+        None => report.error(&at, "this is no value of a field"),
+        Some(Err(problem)) => report.error_with_hint(&at, problem, "write it like \"public, max-age=60\""),
+        Some(Ok(())) => {}
+    }
+    value
+}
+
+/// The longest content of a query: it is kept in memory while its answer is fetched.
+const QUERY_MAX: u64 = 1024 * 1024;
+
+fn plan_query_body(config: &CacheConfig, post: bool, at: &Path, report: &mut Report) -> Option<u64> {
+    let body_at = at.key("key").key("body");
+    match (config.key.body, post) {
+        (None, false) => None,
+        (None, true) => {
+            report.error_with_hint(
+                &at.key("methods"),
+                "two POSTs are the same if their content is, and the content is not part of the key",
+                "add `key = { body = \"64KiB\" }`",
+            );
+            None
+        }
+        (Some(_), false) => {
+            report.error_with_hint(
+                &body_at,
+                "this says how POSTs are told apart, and none is answered from the store",
+                "add \"POST\" to `methods`",
+            );
+            None
+        }
+        (Some(size), true) => {
+            if size.bytes() == 0 || size.bytes() > QUERY_MAX {
+                report.error(&body_at, format!("{size} of content: at least 1B and at most 1MiB"));
+            }
+            Some(size.bytes().min(QUERY_MAX))
+        }
+    }
+}
+
+/// Which methods are answered from the store.
+#[derive(Default)]
+struct Methods {
+    get: bool,
+    head: bool,
+    post: bool,
+}
+
+fn plan_methods(methods: &[String], at: &Path, report: &mut Report) -> Methods {
+    let Methods { mut get, mut head, mut post } = Methods::default();
     for (index, method) in methods.iter().enumerate() {
         match method.as_str() {
             "GET" => get = true,
             "HEAD" => head = true,
+            "POST" => post = true,
             other => {
                 let hint = match other.to_ascii_uppercase().as_str() {
-                    "GET" | "HEAD" => "methods are written in capitals".to_owned(),
-                    _ => "only GET and HEAD are answered from the store".to_owned(),
+                    "GET" | "HEAD" | "POST" => "methods are written in capitals".to_owned(),
+                    _ => "only GET, HEAD and POST are answered from the store".to_owned(),
                 };
                 report.error_with_hint(&at.index(index), format!("`{other}` cannot be cached"), hint);
             }
@@ -166,7 +245,7 @@ fn plan_methods(methods: &[String], at: &Path, report: &mut Report) -> (bool, bo
             "add \"GET\"",
         );
     }
-    (get, head)
+    Methods { get, head, post }
 }
 
 fn plan_ttl(config: &CacheConfig, at: &Path, report: &mut Report) -> TtlPolicy {
@@ -248,7 +327,13 @@ fn plan_key(config: &KeyConfig, at: &Path, report: &mut Report) -> KeyRules {
     headers.dedup();
     cookies.sort_unstable();
     cookies.dedup();
-    KeyRules { host: config.host, query, headers: headers.into(), cookies: cookies.into() }
+    KeyRules {
+        host: config.host,
+        query,
+        headers: headers.into(),
+        cookies: cookies.into(),
+        authorization: false,
+    }
 }
 
 /// More languages than this make every request slow.
@@ -334,10 +419,31 @@ mod tests {
     }
 
     #[test]
+    fn posts_are_answered_by_their_content_or_not_at_all() {
+        for (post, body, path) in [
+            (true, Some(Size::kib(64)), None),
+            (false, None, None),
+            (true, None, Some("cache.methods")),
+            (false, Some(Size::kib(64)), Some("cache.key.body")),
+            (true, Some(Size::mib(2)), Some("cache.key.body")),
+            (true, Some(Size::kib(0)), Some("cache.key.body")),
+        ] {
+            let found = problems(|config| {
+                config.methods.extend(post.then(|| "POST".to_owned()));
+                config.key.body = body;
+            });
+            let paths: Vec<_> = found.iter().map(|(path, _)| path.as_str()).collect();
+            assert_eq!(paths, path.as_slice(), "{post} {body:?}");
+        }
+    }
+
+    #[test]
     fn every_problem_is_reported_where_it_stands() {
         let text = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
         let found = problems(|config| {
-            config.methods = text(&["GET", "POST", "head"]);
+            config.methods = text(&["GET", "PUT", "head"]);
+            config.cache_control = Some("max-age=a".to_owned());
+            config.bypass.paths = text(&["/a", "a"]);
             config.max_variants = 0;
             config.normalize.accept_language = text(&["en", "en_GB", "*"]);
             config.key.query.ignore = text(&["utm_*", "*utm", "@tracking", "@trucking"]);
@@ -354,6 +460,8 @@ mod tests {
         assert_eq!(
             paths,
             [
+                "cache.bypass.paths[1]",
+                "cache.cache_control",
                 "cache.key.cookies[1]",
                 "cache.key.cookies[2]",
                 "cache.key.headers[1]",

@@ -33,7 +33,9 @@ fn choose(
     now: Wall,
 ) -> Answer {
     // RFC 9110 §13.2.1: conditions count only where the answer without them would be a success.
-    if !status.is_success() || !validate::is_conditional(&request.headers) {
+    // §13.1: those of a POST are not about what is stored.
+    let of_a_get = matches!(request.method, Method::GET | Method::HEAD);
+    if !of_a_get || !status.is_success() || !validate::is_conditional(&request.headers) {
         return Answer::Whole;
     }
     let validators = &validators();

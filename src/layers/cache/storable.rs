@@ -9,11 +9,13 @@
 //! - `Set-Cookie` keeps a response out of the store, unless `store_set_cookie` says otherwise or
 //!   `no-cache="set-cookie"` leaves the field out of what is stored.
 //! - Partial answers (206) are not stored.
+//! - An answer to a request with `Cookie` is stored only where the origin itself says that it may be: no RFC
+//!   says a word about it, and one that says nothing may be made for one user (`cookie`, `key.cookies`).
 //! - A response to POST is stored as the one to a later GET where the origin asks for it: explicit freshness,
 //!   and a `Content-Location` that is the target itself (RFC 9110 §9.3.3).
 
 use http::header::{
-    AUTHORIZATION, CONTENT_LOCATION, DATE, ETAG, EXPIRES, HeaderMap, HeaderName, IF_MATCH,
+    AUTHORIZATION, CONTENT_LOCATION, COOKIE, DATE, ETAG, EXPIRES, HeaderMap, HeaderName, IF_MATCH,
     IF_UNMODIFIED_SINCE, LAST_MODIFIED, SET_COOKIE, VARY,
 };
 use http::{Method, StatusCode};
@@ -21,9 +23,10 @@ use http::{Method, StatusCode};
 use crate::clock::Wall;
 use crate::http::{Request, Target, fields};
 
+use super::config::{AuthorizationUse, CookieUse};
 use super::dates;
 use super::directives::{RequestDirectives, ResponseDirectives};
-use super::freshness::{Lifetime, Source, Timing};
+use super::freshness::{self, Lifetime, Source, Timing};
 use super::plan::{CachePlan, TtlPolicy};
 use super::validate;
 use super::vary;
@@ -51,7 +54,7 @@ pub fn bypass(request: &Request, plan: &CachePlan) -> Option<Bypass> {
     if headers.contains_key(IF_MATCH) || headers.contains_key(IF_UNMODIFIED_SINCE) {
         return Some(Bypass::Precondition);
     }
-    None
+    plan.bypass.as_ref().and_then(|rules| rules.check(request))
 }
 
 /// Why the cache does not handle a request.
@@ -67,6 +70,12 @@ pub enum Bypass {
     Upgrade,
     /// `If-Match` or `If-Unmodified-Since`: a question to the origin, not to a cache (RFC 9111 §4.3.2).
     Precondition,
+    /// `bypass.headers`.
+    Header,
+    /// `bypass.cookies`.
+    Cookie,
+    /// `bypass.paths`.
+    Path,
 }
 
 impl Bypass {
@@ -78,6 +87,9 @@ impl Bypass {
             Self::Content => "content",
             Self::Upgrade => "upgrade",
             Self::Precondition => "precondition",
+            Self::Header => "bypass-header",
+            Self::Cookie => "bypass-cookie",
+            Self::Path => "bypass-path",
         }
     }
 }
@@ -101,6 +113,8 @@ pub struct Exchange<'a> {
     pub directives: &'a ResponseDirectives,
     /// When the request was sent and the response came.
     pub timing: Timing,
+    /// Whether the request is a query whose content is part of its key.
+    pub query: bool,
 }
 
 /// Decides whether the response may be stored; if so, how long it lives.
@@ -114,6 +128,12 @@ pub fn decide(exchange: &Exchange<'_>, plan: &CachePlan) -> Result<Lifetime, Not
     if !spoken {
         return Err(NotStored::NoFreshness);
     }
+    if plan.cookie == CookieUse::Explicit
+        && exchange.request_headers.contains_key(COOKIE)
+        && !is_explicit(exchange, source)
+    {
+        return Err(NotStored::Cookie);
+    }
     let validator = headers.contains_key(ETAG) || headers.contains_key(LAST_MODIFIED);
     match (lifetime.is_useful() || validator, source) {
         (true, _) => Ok(lifetime),
@@ -122,9 +142,18 @@ pub fn decide(exchange: &Exchange<'_>, plan: &CachePlan) -> Result<Lifetime, Not
     }
 }
 
+/// Whether the origin itself says that, or how long, the response may be stored.
+fn is_explicit(exchange: &Exchange<'_>, source: Source) -> bool {
+    let Exchange { headers, directives, timing, .. } = *exchange;
+    directives.public
+        || directives.no_cache && source != Source::Override
+        || freshness::origin_lifetime(headers, directives, timing.received).is_some()
+}
+
 fn check_method(exchange: &Exchange<'_>, ttl: &TtlPolicy) -> Result<(), NotStored> {
     match *exchange.method {
         Method::GET => Ok(()),
+        Method::POST if exchange.query => Ok(()),
         Method::POST if is_own_representation(exchange, ttl) => Ok(()),
         _ => Err(NotStored::Method),
     }
@@ -170,7 +199,10 @@ fn check_audience(exchange: &Exchange<'_>, plan: &CachePlan) -> Result<(), NotSt
     }
     // RFC 9111 §3.5
     let shared = directives.public || directives.must_revalidate || directives.s_maxage.is_some();
-    if exchange.request_headers.contains_key(AUTHORIZATION) && !shared {
+    if plan.authorization == AuthorizationUse::Explicit
+        && exchange.request_headers.contains_key(AUTHORIZATION)
+        && !shared
+    {
         return Err(NotStored::Authorization);
     }
     if headers.contains_key(VARY) && vary::is_star(headers) {
@@ -204,6 +236,8 @@ pub enum NotStored {
     Private,
     /// The request had `Authorization` and the response does not allow sharing (RFC 9111 §3.5).
     Authorization,
+    /// The request had `Cookie` and the origin does not say that the response may be stored.
+    Cookie,
     /// `Vary: *`.
     VaryStar,
     /// `Set-Cookie`.
@@ -224,7 +258,7 @@ pub enum NotStored {
 
 impl NotStored {
     /// All, for metrics.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Method,
         Self::Status,
         Self::Partial,
@@ -233,6 +267,7 @@ impl NotStored {
         Self::RequestNoStore,
         Self::Private,
         Self::Authorization,
+        Self::Cookie,
         Self::VaryStar,
         Self::SetCookie,
         Self::NoFreshness,
@@ -260,6 +295,7 @@ impl NotStored {
             Self::RequestNoStore => "request-no-store",
             Self::Private => "private",
             Self::Authorization => "authorization",
+            Self::Cookie => "cookie",
             Self::VaryStar => "vary-star",
             Self::SetCookie => "set-cookie",
             Self::NoFreshness => "no-freshness",
@@ -341,6 +377,7 @@ mod tests {
                 headers: &headers,
                 directives: &ResponseDirectives::of(&headers),
                 timing: Timing { requested: NOW, received: NOW },
+                query: false,
             },
             plan,
         )

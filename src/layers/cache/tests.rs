@@ -1,8 +1,10 @@
 //! The engine against a scripted origin, without sockets.
 
+mod post;
 mod purge;
 mod rfc;
 mod room;
+mod rules;
 
 use std::future::Future;
 use std::pin::Pin;
