@@ -23,7 +23,7 @@
 //! | §3.5 | one to a request with `Authorization` only where it says so, for all | `authorization` |
 //! | (no RFC) | one to a request with `Cookie` only where the origin says so | `cookie`, `key.cookies` |
 //! | (no RFC) | none with `Set-Cookie` | `store_set_cookie` |
-//! | §3, RFC 9110 §9.3.3 | one to POST only if it is a GET's; POSTs are not answered | `methods`, `key.body` |
+//! | §3, RFC 9110 §9.3.3 | one to POST if it is a GET's; POSTs are not answered | `methods`, `key.body` |
 //! | §4.2.1 | the origin's lifetime counts, of two the shorter | `ttl.override`, `ttl.max` |
 //! | §4.2.2 | no guesses; else a tenth of the time since the last change, a day at most | `heuristic` |
 //! | §4.2.4 | stale for 5 minutes if the origin fails or is busy | `stale_if_error`, `stale_on_overload` |
