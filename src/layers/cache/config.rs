@@ -54,6 +54,8 @@ pub struct CacheConfig {
     pub max_variants: u32,
     /// Obey a client's `Cache-Control`: `no-cache`, `max-age`, `min-fresh`, `no-store`, ...
     pub honor_client_no_cache: bool,
+    /// What a request for a range of something that is not stored does.
+    pub ranges: Ranges,
     /// Compare `Accept-Language` by meaning where a response varies on it: the order of equally liked
     /// languages does not count, and a stored response in the language that a client likes best answers it.
     pub match_language: bool,
@@ -93,6 +95,7 @@ impl Default for CacheConfig {
             collapse: true,
             max_variants: 32,
             honor_client_no_cache: true,
+            ranges: Ranges::Whole,
             match_language: false,
             normalize: NormalizeConfig::default(),
             tags_header: "surrogate-key, cache-tag".to_owned(),
@@ -183,6 +186,21 @@ impl Default for KeyConfig {
             body: None,
         }
     }
+}
+
+/// What a request for a range of something that is not stored does. What is stored whole answers every range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ranges {
+    /// It fetches the whole, which is stored, and gets its part of it.
+    #[default]
+    Whole,
+    /// It fetches that range. Parts with the same strong validator are stored and put together; what is
+    /// missing of them is fetched when somebody asks for more. Several ranges at once are sent on as they
+    /// are.
+    Parts,
+    /// It is sent on as it is, and its answer is not stored.
+    Pass,
 }
 
 /// Which request fields are brought into one form before they select a variant. The origin gets them in it.

@@ -18,7 +18,7 @@ use super::range::Part;
 use super::vary::Variant;
 
 /// Bodies up to this size are stored in one piece, larger ones in pieces of it.
-const PIECE: usize = 256 * 1024;
+pub(super) const PIECE: usize = 256 * 1024;
 
 /// After how many bytes packing a large body lets other tasks run.
 const BREATH: usize = 1024 * 1024;
@@ -85,6 +85,14 @@ impl StoredBody {
         Self::Pieces(pieces.into(), length as u64)
     }
 
+    /// All of it, in pieces.
+    pub fn chunks(&self) -> Arc<[Bytes]> {
+        match self {
+            Self::Whole(bytes) => Arc::from([bytes.clone()]),
+            Self::Pieces(pieces, _) => Arc::clone(pieces),
+        }
+    }
+
     /// How many bytes.
     pub fn length(&self) -> u64 {
         match self {
@@ -116,6 +124,12 @@ impl Entry {
             marks,
             body,
         }
+    }
+
+    /// The same with this body, and the same number.
+    #[must_use]
+    pub fn with_body(self, body: StoredBody) -> Self {
+        Self { body, ..self }
     }
 
     /// Its number, unique in the process.

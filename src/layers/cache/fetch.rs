@@ -12,12 +12,11 @@
 //! key at a time, and a private resource costs its readers one wait and then, for some seconds, none.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Method;
 use tokio::sync::oneshot;
 
-use crate::clock::{self, Instant};
+use crate::clock;
 use crate::error::{Error, InternalError};
 use crate::http::{Request, Response, Trail};
 use crate::layers::Inner;
@@ -27,19 +26,17 @@ use super::core::Core;
 use super::directives::RequestDirectives;
 use super::entry::Entry;
 use super::fill::{self, Led, Order};
-use super::flight::{Apart, Interest, Join, Landing, flight_key};
+use super::flight::{Apart, Interest, Join, Landing, flight_key, patience};
 use super::freshness::{self, Revalidate, Timing};
 use super::layer::Cache;
 use super::purge::Mode;
+use super::ranged::{self, Ranged};
 use super::status::{Forward, Forwarded, HitKind};
 use super::storable;
 use super::vary::Variant;
 
 /// How many flights a request takes part in before it goes alone.
 const ROUNDS: u32 = 3;
-
-/// How long a follower without a deadline waits for a flight to land; with one it waits half of what is left.
-const WAIT: Duration = Duration::from_secs(30);
 
 /// A request that the store cannot answer.
 #[derive(Debug)]
@@ -54,6 +51,8 @@ pub struct Fetch {
     selector: Option<Variant>,
     /// Whether it follows others.
     collapse: Collapse,
+    /// What of it is asked for, where that is not simply all.
+    ranged: Option<Ranged>,
 }
 
 /// A stale entry, and what it may be used for.
@@ -74,20 +73,25 @@ impl Fetch {
         selector: Option<Variant>,
     ) -> Self {
         let collapse = Collapse::Yes;
-        Self { key: key.into(), asked, forward, stale: None, passes: false, selector, collapse }
+        Self { key: key.into(), asked, forward, stale: None, passes: false, selector, collapse, ranged: None }
     }
 
     /// What is stored has to be validated first.
     pub fn of_stale(key: &[u8], asked: RequestDirectives, forward: Forward, stale: Stale) -> Self {
         let selector = Some(stale.entry.variant().clone());
-        let (passes, collapse) = (false, Collapse::Yes);
-        Self { key: key.into(), asked, forward, stale: Some(stale), passes, selector, collapse }
+        Self { stale: Some(stale), ..Self::of_miss(key, asked, forward, selector) }
     }
 
     /// The same for a key whose answers are known not to be worth waiting for.
     #[must_use]
     pub fn passing(self, passes: bool) -> Self {
         Self { passes, ..self }
+    }
+
+    /// The same for a part.
+    #[must_use]
+    pub fn ranged(self, ranged: Ranged) -> Self {
+        Self { ranged: Some(ranged), ..self }
     }
 
     /// What is stored was served, and is to be replaced.
@@ -116,9 +120,14 @@ impl Fetch {
         self.collapse
     }
 
+    /// Which part it is for, if it is for one.
+    fn scope(&self) -> Option<Box<[u8]>> {
+        self.ranged.as_ref().and_then(Ranged::scope)
+    }
+
     /// Whether nothing is known of its key.
     fn is_unknown(&self) -> bool {
-        self.forward == Forward::UriMiss && self.selector.is_none()
+        self.forward == Forward::UriMiss && self.selector.is_none() && self.ranged.is_none()
     }
 
     /// Lets go of an entry that was purged for good while we waited: it answers nobody any more.
@@ -174,7 +183,10 @@ impl<S: Inner> Cache<S> {
         for _ in 0..ROUNDS {
             let flights = core.store.flights();
             let join = match fetch.collapse {
-                Collapse::Yes => flights.join(&listed_key, &request.headers, fetch.selector.clone()),
+                Collapse::Yes => {
+                    let (selector, scope) = (fetch.selector.clone(), fetch.scope());
+                    flights.join(&listed_key, &request.headers, selector, scope.as_deref())
+                }
                 Collapse::Disabled | Collapse::NoCache | Collapse::NeverShared => flights.solo(&listed_key),
             };
             let round = match join {
@@ -196,7 +208,7 @@ impl<S: Inner> Cache<S> {
     /// Refreshes an entry in the background, unless that is under way.
     pub(super) fn refresh(&self, core: &Arc<Core>, request: &Request, fetch: Fetch) {
         let listed_key = flight_key(&fetch.key, core.is_restricted(&request.headers));
-        let join = core.store.flights().join(&listed_key, &request.headers, fetch.selector.clone());
+        let join = core.store.flights().join(&listed_key, &request.headers, fetch.selector.clone(), None);
         if let Join::Lead(interest) = join {
             interest.flight().go_on();
             let mut copy = fill::plain_copy(request, Trail::off());
@@ -222,6 +234,7 @@ impl<S: Inner> Cache<S> {
             directives: fetch.asked,
             unknown: fetch.is_unknown(),
             stale: fetch.stale.as_ref().map(|stale| Arc::clone(&stale.entry)),
+            ranged: fetch.ranged.clone(),
             stale_on_error: fetch.stale_on_error().is_some(),
             leader,
         };
@@ -330,8 +343,8 @@ impl<S: Inner> Cache<S> {
         request: Request,
         forwarded: Forwarded,
     ) -> Result<Response, Error> {
-        let trail = request.trail.clone();
-        let result = self.inner.send(request).await;
+        let (trail, whole) = (request.trail.clone(), ranged::is_for_the_whole(&request));
+        let result = ranged::checked(whole, self.inner.send(request).await);
         core.forwarded(&trail, forwarded, result)
     }
 
@@ -344,7 +357,7 @@ impl<S: Inner> Cache<S> {
         detail: &'static str,
     ) -> Result<Response, Error> {
         let own = core.keep(&request);
-        let result = self.inner.send(request).await;
+        let result = ranged::checked(ranged::is_for_the_whole(&own), self.inner.send(request).await);
         fetch.forget_purged(core, &own);
         match result {
             Ok(response) if freshness::is_error(response.status) && fetch.stale_on_error().is_some() => {
@@ -383,14 +396,5 @@ impl<S: Inner> Cache<S> {
         }
         let forwarded = Forwarded { detail: Some("head"), ..Forwarded::new(fetch.forward) };
         core.forwarded(&own.trail, forwarded, Ok(response))
-    }
-}
-
-/// How long a follower waits: long enough to be worth it, and short enough to go alone then.
-fn patience(request: &Request) -> Instant {
-    let now = clock::now().instant;
-    match request.deadline {
-        Some(deadline) => now + deadline.saturating_duration_since(now) / 2,
-        None => now + WAIT,
     }
 }

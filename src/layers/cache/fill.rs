@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use http_body::Body as _;
 use tokio::sync::oneshot;
 
 use crate::clock::{self, Now};
@@ -20,11 +19,14 @@ use crate::http::{Attempt, Request, RequestBody, Response, Trail};
 use crate::layers::Inner;
 use crate::metrics::GaugeHold;
 
+use super::arrival::Sorted;
 use super::core::{Core, Verdict};
 use super::directives::{RequestDirectives, ResponseDirectives};
 use super::entry::Entry;
 use super::flight::{Apart, Flight, Landing, Lead};
 use super::freshness::{self, Timing};
+use super::ranged::{self, Ranged};
+use super::share::length_of;
 use super::storable::{self, NotStored};
 use super::validate;
 
@@ -47,6 +49,8 @@ pub struct Order {
     pub unknown: bool,
     /// What is to be revalidated.
     pub stale: Option<Arc<Entry>>,
+    /// What of it is asked for, where that is not simply all.
+    pub ranged: Option<Ranged>,
     /// Whether a stale entry may stand in for an answer of an origin in trouble.
     pub stale_on_error: bool,
     /// Who waits for it; nobody where it refreshes an entry in the background.
@@ -136,6 +140,7 @@ pub(super) struct Fill {
     directives: RequestDirectives,
     unknown: bool,
     stale: Option<Arc<Entry>>,
+    ranged: Option<Ranged>,
     stale_on_error: bool,
     pub(super) background: bool,
     pub(super) leader: Option<oneshot::Sender<Led>>,
@@ -153,6 +158,7 @@ impl Fill {
             directives: order.directives,
             unknown: order.unknown,
             stale: order.stale,
+            ranged: order.ranged,
             stale_on_error: order.stale_on_error,
             background: order.leader.is_none(),
             leader: order.leader,
@@ -162,7 +168,22 @@ impl Fill {
 
     async fn run<S: Inner>(mut self, inner: Arc<S>) {
         let sent = clock::now();
-        let Some(first) = self.ask(&*inner, true).await else { return };
+        let Some(mut first) = self.ask(&*inner, true).await else { return };
+        while let Some(ranged) = self.ranged.clone() {
+            match self.sort(&ranged, first, sent) {
+                Sorted::Part(arrival) => return self.share_part(*arrival).await,
+                Sorted::Plain(answer) => {
+                    first = answer;
+                    break;
+                }
+                // For what the client asked for, which is never sorted out again.
+                Sorted::Again(ranged) => {
+                    self.ranged = ranged;
+                    let Some(again) = self.ask(&*inner, true).await else { return };
+                    first = again;
+                }
+            }
+        }
         let result = match (first, self.confirmable().cloned()) {
             (Ok(response), Some(stale)) if response.status == StatusCode::NOT_MODIFIED => {
                 if validate::confirms(&stale.headers(0), &response.headers) {
@@ -192,6 +213,9 @@ impl Fill {
         let mut request = plain_copy(&self.request, self.request.trail.clone());
         if let Some(stale) = self.confirmable().filter(|_| confirm) {
             validate::condition(&mut request.headers, &stale.headers(0));
+        }
+        if let Some(ranged) = &self.ranged {
+            ranged.write(&mut request.headers);
         }
         let answer = inner.send(request);
         tokio::pin!(answer);
@@ -245,7 +269,12 @@ impl Fill {
         }
     }
 
-    fn judge(
+    /// Whether its client asked for a range.
+    pub(super) fn is_for_a_range(&self) -> bool {
+        self.ranged.as_ref().is_some_and(|ranged| ranged.scope().is_some())
+    }
+
+    pub(super) fn judge(
         &self,
         status: StatusCode,
         headers: &HeaderMap,
@@ -260,10 +289,13 @@ impl Fill {
     }
 
     /// A response: shared and stored, or for the leader alone.
-    async fn arrive(self, response: Response, sent: Now) {
+    async fn arrive(mut self, response: Response, sent: Now) {
         let now = clock::now();
         if self.stale_on_error && freshness::is_error(response.status) {
             return self.keep_apart(response, "origin-error").await;
+        }
+        if response.status == StatusCode::PARTIAL_CONTENT && !self.is_for_a_range() {
+            return self.land(Landing::Failed(ranged::unasked()));
         }
         let length = match length_of(&response) {
             Ok(length) => length,
@@ -289,7 +321,9 @@ impl Fill {
     async fn keep_apart(mut self, response: Response, reason: &'static str) {
         let apart = Apart { reason, trouble: freshness::is_error(response.status) };
         self.core.meter.not_stored(reason);
-        let tells = !response.status.is_server_error() && !NotStored::is_want_of_room(reason);
+        let tells = self.ranged.is_none()
+            && !response.status.is_server_error()
+            && !NotStored::is_want_of_room(reason);
         if tells {
             self.learn(false);
         }
@@ -325,15 +359,4 @@ impl Fill {
 /// not say.
 fn is_the_latest_word(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection() || matches!(status.as_u16(), 404 | 410)
-}
-
-/// The length a response says it has, by its field and by its framing.
-fn length_of(response: &Response) -> Result<Option<u64>, &'static str> {
-    let framed = response.body.size_hint().exact();
-    let Some(field) = response.headers.get(header::CONTENT_LENGTH) else { return Ok(framed) };
-    let said = field.to_str().ok().and_then(|text| text.parse().ok()).ok_or("bad-content-length")?;
-    match framed {
-        Some(framed) if framed != said => Err("bad-content-length"),
-        _ => Ok(Some(said)),
-    }
 }

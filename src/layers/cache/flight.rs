@@ -6,18 +6,22 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ahash::RandomState;
 use http::{HeaderMap, StatusCode};
 use smallvec::SmallVec;
 use tokio::sync::{Notify, watch};
 
+use crate::clock::{self, Instant};
 use crate::error::Error;
+use crate::http::Request;
 use crate::http::shared::SharedBody;
 
 use super::entry::Entry;
 use super::freshness::Lifetime;
 use super::purge::{Marks, Purges};
+use super::range::Part;
 use super::vary::Variant;
 
 /// How many flights may be under way at once; beyond them requests go alone.
@@ -33,6 +37,9 @@ pub fn flight_key(key: &[u8], authorized: bool) -> Box<[u8]> {
     let mark: &[u8] = if authorized { b"\0authorized" } else { b"" };
     [key, mark].concat().into()
 }
+
+/// How long a follower without a deadline waits for a flight to land; with one it waits half of what is left.
+const WAIT: Duration = Duration::from_secs(30);
 
 type Shard = HashMap<Box<[u8]>, SmallVec<[Arc<Flight>; 1]>, RandomState>;
 
@@ -54,6 +61,8 @@ pub struct Flight {
     selector: Option<Variant>,
     /// Which purges are newer than it.
     since: u64,
+    /// The part it brings, as its request named it; none where it brings the whole.
+    scope: Option<Box<[u8]>>,
     landing: watch::Sender<Option<Landing>>,
     interest: AtomicUsize,
     left: Notify,
@@ -102,6 +111,8 @@ pub struct Lead {
     pub marks: Marks,
     /// The body.
     pub body: SharedBody,
+    /// Which part of the whole the body is, and how many bytes that has; none where it is the whole.
+    pub part: Option<(Part, u64)>,
     /// Whether it goes into the store, as far as its head tells.
     pub stored: bool,
     /// Why not, where the head tells that.
@@ -150,10 +161,11 @@ impl Drop for Interest {
 }
 
 impl Flight {
-    fn new(open: bool, selector: Option<Variant>, since: u64) -> Arc<Self> {
+    fn new(open: bool, selector: Option<Variant>, scope: Option<&[u8]>, since: u64) -> Arc<Self> {
         Arc::new(Self {
             open,
             selector,
+            scope: scope.map(Into::into),
             since,
             landing: watch::Sender::new(None),
             interest: AtomicUsize::new(0),
@@ -238,9 +250,10 @@ impl Flight {
     }
 
     /// Whether a request may follow, of which `selector` is what is known of its variant.
-    fn suits(&self, headers: &HeaderMap, selector: Option<&Variant>) -> bool {
+    fn suits(&self, headers: &HeaderMap, selector: Option<&Variant>, scope: Option<&[u8]>) -> bool {
         match (&self.selector, selector) {
             _ if !self.open => false,
+            _ if self.scope.is_some() && self.scope.as_deref() != scope => false,
             (Some(variant), _) => variant.matches(headers),
             (None, known) => known.is_none(),
         }
@@ -264,21 +277,28 @@ impl Flights {
     }
 
     /// Follows a flight for the key, or leads one. `selector` is the variant the request asks for, where the
-    /// key's `Vary` is known.
-    pub fn join(&self, key: &[u8], headers: &HeaderMap, selector: Option<Variant>) -> Join {
+    /// key's `Vary` is known, `scope` the part it asks for: a flight with the whole serves it too.
+    pub fn join(
+        &self,
+        key: &[u8],
+        headers: &HeaderMap,
+        selector: Option<Variant>,
+        scope: Option<&[u8]>,
+    ) -> Join {
         let mut shard = self.shard(key);
         let flights = shard.get(key);
-        let suitable = |flight: &&Arc<Flight>| flight.is_alive() && flight.suits(headers, selector.as_ref());
+        let suitable =
+            |flight: &&Arc<Flight>| flight.is_alive() && flight.suits(headers, selector.as_ref(), scope);
         if let Some(flight) = flights.and_then(|all| all.iter().find(suitable)) {
             return Join::Follow(flight.interest());
         }
-        self.list(&mut shard, key, Flight::new(true, selector, self.purges.begin()))
+        self.list(&mut shard, key, Flight::new(true, selector, scope, self.purges.begin()))
     }
 
     /// Leads a flight that nobody can follow. It is listed all the same: an invalidation of the key must find
     /// it.
     pub fn solo(&self, key: &[u8]) -> Join {
-        self.list(&mut self.shard(key), key, Flight::new(false, None, self.purges.begin()))
+        self.list(&mut self.shard(key), key, Flight::new(false, None, None, self.purges.begin()))
     }
 
     fn list(&self, shard: &mut Shard, key: &[u8], flight: Arc<Flight>) -> Join {
@@ -339,5 +359,14 @@ impl Flights {
         if flights.is_empty() {
             shard.remove(key);
         }
+    }
+}
+
+/// How long a follower waits: long enough to be worth it, and short enough to go alone then.
+pub fn patience(request: &Request) -> Instant {
+    let now = clock::now().instant;
+    match request.deadline {
+        Some(deadline) => now + deadline.saturating_duration_since(now) / 2,
+        None => now + WAIT,
     }
 }

@@ -26,6 +26,7 @@ use super::freshness::Freshness;
 use super::meter::Meter;
 use super::plan::CachePlan;
 use super::purge::{Control, Mode};
+use super::ranged;
 use super::status::{Forward, Forwarded, Hit, HitKind, Outcome};
 use super::storable::{self, Bypass};
 use super::store::{Peek, Slot, Store};
@@ -139,6 +140,9 @@ impl Core {
         asked: RequestDirectives,
         now: Wall,
     ) -> Step {
+        if let Some(step) = self.ranged(request, key, slot, asked, now) {
+            return step;
+        }
         if asked.only_if_cached {
             return self.refuse(request);
         }
@@ -225,8 +229,8 @@ impl<S: Inner> Cache<S> {
     }
 
     fn pass<'a>(&'a self, core: &'a Core, request: Request, forwarded: Forwarded) -> CacheFuture<'a, S> {
-        let trail = request.trail.clone();
-        let marked = Marked { future: self.inner.send(request), core, trail, forwarded };
+        let (trail, whole) = (request.trail.clone(), ranged::is_for_the_whole(&request));
+        let marked = Marked { future: self.inner.send(request), core, trail, whole, forwarded };
         Either::later(Either::Right { future: Either::Left { future: marked } })
     }
 
@@ -273,6 +277,7 @@ pin_project! {
         future: F,
         core: &'a Core,
         trail: Trail,
+        whole: bool,
         forwarded: Forwarded,
     }
 }
@@ -282,7 +287,7 @@ impl<F: Future<Output = Result<Response, Error>>> Future for Marked<'_, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let marked = self.project();
-        let result = ready!(marked.future.poll(cx));
+        let result = ranged::checked(*marked.whole, ready!(marked.future.poll(cx)));
         Poll::Ready(marked.core.forwarded(marked.trail, *marked.forwarded, result))
     }
 }

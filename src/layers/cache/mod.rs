@@ -39,7 +39,8 @@
 //! What may surprise:
 //!
 //! - A fill is a GET without conditions and range, whatever its client asked for: the whole is stored, and
-//!   each client gets its part of it.
+//!   each client gets its part of it. Where a route has `ranges = "parts"`, [`ranged`] asks for what
+//!   is wanted and missing: its [`arrival`] is put together with what else is there of it, a [`partial`].
 //! - The last chunk of a body reaches the clients after the entry is in the store, so that who has read an
 //!   answer to its end finds it stored.
 //! - A key whose answers turn out not to be shareable is remembered for ten seconds, in which nobody waits
@@ -55,6 +56,7 @@
 //!   wait for one another.
 
 pub mod answer;
+pub mod arrival;
 pub mod bypass;
 pub mod collapse;
 pub mod config;
@@ -73,12 +75,14 @@ pub mod layer;
 pub mod meter;
 pub mod multipart;
 pub mod normalize;
+pub mod partial;
 pub mod plan;
 pub mod post;
 pub mod presets;
 pub mod pump;
 pub mod purge;
 pub mod range;
+pub mod ranged;
 pub mod serve;
 pub mod share;
 pub mod source;

@@ -15,7 +15,13 @@
 
 use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderMap, HeaderValue};
 
+use crate::report::{Path, Report};
+
+use super::config::NormalizeConfig;
 use super::vary::{languages, members, thousandths, weight_of};
+
+/// More languages than this make every request slow.
+const LANGUAGES_MAX: usize = 64;
 
 /// What is normalised, compiled from the config.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +84,30 @@ fn closeness(range: &[u8], tag: &[u8]) -> Option<usize> {
 }
 
 impl Normalize {
+    /// Validates the config at `at`; none where nothing is normalised.
+    pub fn plan(config: &NormalizeConfig, at: &Path, report: &mut Report) -> Option<Box<Self>> {
+        let at = at.key("accept_language");
+        let mut languages = Vec::with_capacity(config.accept_language.len());
+        for (index, tag) in config.accept_language.iter().enumerate() {
+            match Language::parse(tag) {
+                Some(language) if languages.iter().any(|other: &Language| other.is(&language)) => {
+                    report.warn(&at.index(index), format!("`{tag}` is there twice"), "take it out");
+                }
+                Some(language) => languages.push(language),
+                None => report.error_with_hint(
+                    &at.index(index),
+                    format!("`{tag}` is no language"),
+                    "write a language tag, like \"en\" or \"pt-BR\"",
+                ),
+            }
+        }
+        if languages.len() > LANGUAGES_MAX {
+            report.error(&at, format!("{} languages: at most {LANGUAGES_MAX}", languages.len()));
+        }
+        let normalize = Self { encoding: config.accept_encoding, languages: languages.into() };
+        (!normalize.is_off()).then(|| Box::new(normalize))
+    }
+
     /// Whether nothing is.
     pub const fn is_off(&self) -> bool {
         !self.encoding && self.languages.is_empty()

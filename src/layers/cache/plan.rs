@@ -9,13 +9,13 @@ use crate::report::{Path, Report};
 use crate::units::Size;
 
 use super::bypass::BypassRules;
+pub use super::config::Ranges;
 use super::config::{
-    AuthorizationUse, CacheConfig, CookieUse, KeyConfig, NormalizeConfig, QueryKeyConfig, SMaxageStale,
-    StoreConfig, TtlConfig,
+    AuthorizationUse, CacheConfig, CookieUse, KeyConfig, QueryKeyConfig, SMaxageStale, StoreConfig, TtlConfig,
 };
 use super::directives;
 use super::key::{KeyRules, Pattern, QueryRules};
-use super::normalize::{Language, Normalize};
+use super::normalize::Normalize;
 use super::presets;
 use super::purge::tags::TagRules;
 
@@ -77,6 +77,8 @@ pub struct CachePlan {
     pub max_variants: usize,
     /// Whether a client's directives are obeyed.
     pub honor_client: bool,
+    /// What a request for a range of something that is not stored does.
+    pub ranges: Ranges,
     /// Whether `Accept-Language` is compared by meaning.
     pub match_language: bool,
     /// Which request fields are brought into one form; boxed, and none for none.
@@ -159,8 +161,9 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         collapse: config.collapse,
         max_variants: usize::try_from(max_variants).unwrap_or(1),
         honor_client: config.honor_client_no_cache,
+        ranges: config.ranges,
         match_language: config.match_language,
-        normalize: plan_normalize(&config.normalize, &at.key("normalize"), report),
+        normalize: Normalize::plan(&config.normalize, &at.key("normalize"), report),
         tags: TagRules::plan(&config.tags_header, config.strip_tags, &at.key("tags_header"), report),
         store_set_cookie: config.store_set_cookie,
         authorization: config.authorization,
@@ -334,32 +337,6 @@ fn plan_key(config: &KeyConfig, at: &Path, report: &mut Report) -> KeyRules {
         cookies: cookies.into(),
         authorization: false,
     }
-}
-
-/// More languages than this make every request slow.
-const LANGUAGES_MAX: usize = 64;
-
-fn plan_normalize(config: &NormalizeConfig, at: &Path, report: &mut Report) -> Option<Box<Normalize>> {
-    let at = at.key("accept_language");
-    let mut languages = Vec::with_capacity(config.accept_language.len());
-    for (index, tag) in config.accept_language.iter().enumerate() {
-        match Language::parse(tag) {
-            Some(language) if languages.iter().any(|other: &Language| other.is(&language)) => {
-                report.warn(&at.index(index), format!("`{tag}` is there twice"), "take it out");
-            }
-            Some(language) => languages.push(language),
-            None => report.error_with_hint(
-                &at.index(index),
-                format!("`{tag}` is no language"),
-                "write a language tag, like \"en\" or \"pt-BR\"",
-            ),
-        }
-    }
-    if languages.len() > LANGUAGES_MAX {
-        report.error(&at, format!("{} languages: at most {LANGUAGES_MAX}", languages.len()));
-    }
-    let normalize = Normalize { encoding: config.accept_encoding, languages: languages.into() };
-    (!normalize.is_off()).then(|| Box::new(normalize))
 }
 
 fn plan_patterns(

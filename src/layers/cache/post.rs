@@ -148,6 +148,7 @@ impl<S: Inner> Cache<S> {
             directives: asked,
             unknown: false,
             stale: None,
+            ranged: None,
             stale_on_error: false,
             leader: Some(sender),
         };

@@ -26,17 +26,18 @@ pub(super) type Pumped = (SharedWriter, Option<Bytes>, Option<HeaderMap>);
 
 impl Fill {
     /// Moves the body into the writer to its clean end; none where it fails or is given up. The last chunk is
-    /// held back, so that whoever has read it all finds it in the store. `anchor` keeps the first byte where
+    /// held back, so that whoever has read it all finds it in the store. It has `length` bytes, where that is
+    /// known. `anchor` keeps the first byte where
     /// it is while there is room.
     pub(super) async fn pump(
         &self,
         mut writer: SharedWriter,
         mut body: Body,
         lead: &Lead,
+        length: Option<u64>,
         mut anchor: Option<SharedReader>,
     ) -> Option<Pumped> {
-        let (mut listed, length) = (true, lead.body.length());
-        let mut here: u64 = 0;
+        let (mut listed, mut here) = (true, 0u64);
         loop {
             let frame = tokio::select! {
                 frame = next(&mut writer, &mut body) => frame,

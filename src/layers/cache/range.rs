@@ -8,7 +8,7 @@
 //!   `Range` is invalid or in another unit, the answer is the whole.
 //! - Ranges of which none can be satisfied get 416.
 
-use http::header::{HeaderMap, HeaderValue, IF_RANGE, RANGE};
+use http::header::{CONTENT_RANGE, HeaderMap, HeaderValue, IF_RANGE, RANGE};
 use smallvec::SmallVec;
 
 use super::validate::Validators;
@@ -56,8 +56,13 @@ impl Part {
         self.start.saturating_add(self.length)
     }
 
+    /// Whether nothing is between this one and another.
+    pub const fn touches(self, other: Self) -> bool {
+        self.start <= other.end() && other.start <= self.end()
+    }
+
     /// The part that covers this one and another.
-    fn hull(self, other: Self) -> Self {
+    pub fn hull(self, other: Self) -> Self {
         let start = self.start.min(other.start);
         Self { start, length: self.end().max(other.end()) - start }
     }
@@ -132,6 +137,65 @@ fn position(digits: &[u8]) -> Option<u64> {
     Some(
         digits.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))),
     )
+}
+
+/// What a request without stored answer asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All: it has no `Range`, or one to be ignored.
+    Whole,
+    /// One range, of the representation that `If-Range` names, if it names one.
+    One(Spec, Option<HeaderValue>),
+    /// Several.
+    Several,
+}
+
+/// Reads what a GET asks for. An `If-Range` that could never hold makes `Range` void (RFC 9110 §13.1.5).
+pub fn wanted(request: &HeaderMap) -> Wanted {
+    let mut lines = request.get_all(RANGE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return Wanted::Whole };
+    let mut conditions = request.get_all(IF_RANGE).iter();
+    let condition = match (conditions.next(), conditions.next()) {
+        (None, _) => None,
+        (Some(condition), None) if !condition.as_bytes().starts_with(b"W/") => Some(condition.clone()),
+        (Some(_), _) => return Wanted::Whole,
+    };
+    match parse(line.as_bytes()).as_deref() {
+        Some([spec]) => Wanted::One(*spec, condition),
+        Some(_) => Wanted::Several,
+        None => Wanted::Whole,
+    }
+}
+
+/// The one part a 206 says it has, and the length of the whole; none where it says neither, or both in more
+/// than one way.
+pub fn said(response: &HeaderMap) -> Option<(Part, u64)> {
+    let mut lines = response.get_all(CONTENT_RANGE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let line = line.as_bytes();
+    let (unit, rest) = line.split_at_checked(memchr::memchr(b' ', line)?)?;
+    let (range, length) = rest.split_at_checked(memchr::memchr(b'/', rest)?)?;
+    let (range, length) = (range.strip_prefix(b" ")?, number(length.strip_prefix(b"/")?)?);
+    let (first, last) = range.split_at_checked(memchr::memchr(b'-', range)?)?;
+    let (first, last) = (number(first)?, number(last.strip_prefix(b"-")?)?);
+    let sound = unit.eq_ignore_ascii_case(b"bytes") && first <= last && last < length;
+    sound.then(|| (Part { start: first, length: last - first + 1 }, length))
+}
+
+/// A number that is what it says.
+fn number(digits: &[u8]) -> Option<u64> {
+    let sound = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    if sound { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
+}
+
+/// `Range` with one range.
+pub fn range(spec: Spec) -> HeaderValue {
+    let text = match spec {
+        Spec::From(first, None) => format!("bytes={first}-"),
+        Spec::From(first, Some(last)) => format!("bytes={first}-{last}"),
+        Spec::Suffix(count) => format!("bytes=-{count}"),
+    };
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("bytes=0-"))
 }
 
 /// What of a representation of `length` bytes, stored with a 200, answers a GET.
@@ -318,6 +382,53 @@ mod tests {
         let stored = Validators::of(StatusCode::OK, &headers(strong), NOW);
         let twice = headers(&[("range", "bytes=0-1"), ("if-range", "\"a\""), ("if-range", "\"b\"")]);
         assert_eq!(select(&twice, &stored, 10), Selection::Whole);
+    }
+
+    /// RFC 9110 §14.4: what is not sound is not believed.
+    #[test]
+    fn what_a_206_says() {
+        for (lines, expected) in [
+            (&["bytes 0-4/10"][..], Some((0, 5, 10))),
+            (&["BYTES 9-9/10"], Some((9, 1, 10))),
+            (&["bytes 0-4/*"], None),
+            (&["bytes */10"], None),
+            (&["bytes 5-4/10"], None),
+            (&["bytes 0-10/10"], None),
+            (&["bytes 0-4/99999999999999999999999"], None),
+            (&["bytes 0-4/+10"], None),
+            (&["bytes  0-4/10"], None),
+            (&["bytes=0-4/10"], None),
+            (&["lines 0-4/10"], None),
+            (&["bytes 0-4/10, bytes 6-7/10"], None),
+            (&["bytes 0-4/10", "bytes 0-4/10"], None),
+            (&[""], None),
+            (&[], None),
+        ] {
+            let fields: Vec<_> = lines.iter().map(|line| ("content-range", *line)).collect();
+            let found = said(&headers(&fields)).map(|(part, length)| (part.start, part.length, length));
+            assert_eq!(found, expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_request_wants() {
+        let tag = || Some(HeaderValue::from_static("\"a\""));
+        for (fields, expected) in [
+            (&[][..], Wanted::Whole),
+            (&[("range", "bytes=1-")], Wanted::One(Spec::From(1, None), None)),
+            (&[("range", "bytes=1-2,4-5")], Wanted::Several),
+            (&[("range", "bytes=2-1")], Wanted::Whole),
+            (&[("range", "bytes=1-"), ("range", "bytes=1-")], Wanted::Whole),
+            (&[("range", "bytes=-2"), ("if-range", "\"a\"")], Wanted::One(Spec::Suffix(2), tag())),
+            (&[("range", "bytes=-2"), ("if-range", "W/\"a\"")], Wanted::Whole),
+            (&[("range", "bytes=-2"), ("if-range", "\"a\""), ("if-range", "\"a\"")], Wanted::Whole),
+            (&[("if-range", "\"a\"")], Wanted::Whole),
+        ] {
+            assert_eq!(wanted(&headers(fields)), expected, "{fields:?}");
+        }
+        for spec in [Spec::From(1, None), Spec::From(1, Some(2)), Spec::Suffix(3)] {
+            assert_eq!(parse(range(spec).as_bytes()).unwrap().as_slice(), [spec]);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::http::{Body, PartsReader, Request, Response};
 use super::entry::Entry;
 use super::flight::{Interest, Lead};
 use super::multipart::Multipart;
+use super::partial::Partial;
 use super::range::{self, Part, Selection};
 use super::targeted;
 use super::validate::{self, Validators};
@@ -101,10 +102,32 @@ pub fn entry(request: &Request, entry: &Entry, now: Wall) -> Response {
     Response { status, headers, body, upgrade: None }
 }
 
+/// The answer of parts that are stored; without one, of a range that is not satisfiable.
+pub fn partial(request: &Request, partial: &Partial, part: Option<Part>, now: Wall) -> Response {
+    let headers = partial.headers(3);
+    let lifetime = partial.head().lifetime();
+    let validators = Validators::of(StatusCode::OK, &headers, lifetime.received());
+    let answer = match part {
+        _ if validate::not_modified(&request.headers, &validators, now) => Answer::NotModified,
+        Some(part) => Answer::Part(part, partial.length()),
+        None => Answer::Unsatisfiable(partial.length()),
+    };
+    let (status, mut headers) = head(&answer, StatusCode::OK, headers);
+    headers.insert(header::AGE, HeaderValue::from(lifetime.age(now).as_secs()));
+    let body = match answer {
+        Answer::Part(part, _) => partial.body(part),
+        _ => Body::empty(),
+    };
+    Response { status, headers, body, upgrade: None }
+}
+
 /// The answer of a response that is on its way; none where its first bytes are gone. `interest` is held until
 /// the answer's body has ended.
 pub fn lead(request: &Request, lead: &Lead, mut interest: Interest, now: Wall) -> Option<Response> {
     let validators = || Validators::of(lead.status, &lead.headers, lead.lifetime.received());
+    if let Some((part, length)) = lead.part {
+        return part_lead(request, lead, (part, length), interest, now);
+    }
     let mut answer = choose(request, (lead.status, &lead.headers), validators, lead.body.length(), now);
     let parts = match &answer {
         Answer::Parts(Multipart { pieces, end, .. }) => {
@@ -131,6 +154,27 @@ pub fn lead(request: &Request, lead: &Lead, mut interest: Interest, now: Wall) -
         Answer::Whole | Answer::NotModified | Answer::Unsatisfiable(_) => Body::empty(),
     };
     interest.seated();
+    body.hold(DropAtEnd(interest));
+    Some(Response { status, headers, body, upgrade: None })
+}
+
+/// The same of a part, for those who asked for just that one.
+fn part_lead(
+    request: &Request,
+    lead: &Lead,
+    (part, length): (Part, u64),
+    interest: Interest,
+    now: Wall,
+) -> Option<Response> {
+    let validators = Validators::of(StatusCode::OK, &lead.headers, lead.lifetime.received());
+    let modified = !validate::not_modified(&request.headers, &validators, now);
+    let answer = if modified { Answer::Part(part, length) } else { Answer::NotModified };
+    let (status, mut headers) = head(&answer, lead.status, lead.headers.clone());
+    let age = lead.lifetime.age(now).as_secs();
+    if age > 0 {
+        headers.insert(header::AGE, HeaderValue::from(age));
+    }
+    let mut body = if modified { Body::shared(lead.body.reader()?) } else { Body::empty() };
     body.hold(DropAtEnd(interest));
     Some(Response { status, headers, body, upgrade: None })
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http_body::Body as _;
 
 use crate::clock::Now;
 use crate::http::Response;
@@ -23,10 +24,10 @@ use super::flight::{Landing, Lead};
 use super::storable::{self, NotStored};
 
 /// How far, in bytes, the readers of a response that is not stored may be apart.
-const WINDOW: u64 = 256 * 1024;
+pub(super) const WINDOW: u64 = 256 * 1024;
 
 /// How long in all the slowest of them may keep the others waiting.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the first byte of such a response is kept for those who waited for its head. They only have to be
 /// polled once: this is a bound, not a measure.
@@ -38,8 +39,8 @@ const CHUNKS_SHARE: u64 = 64;
 /// Room for a body, which takes it twice: what is stored is a copy, for the chunks that came pin the buffers
 /// they were read into, and stay for those who still read them.
 pub(super) struct Room {
-    chunks: Hold,
-    copy: Hold,
+    pub(super) chunks: Hold,
+    pub(super) copy: Hold,
 }
 
 impl Room {
@@ -93,6 +94,7 @@ impl Fill {
             body: writer.body(),
             stored: detail.is_none() && !self.listing.flight.is_void(),
             detail,
+            part: None,
             headers,
         });
         self.learn(true);
@@ -102,7 +104,9 @@ impl Fill {
             let _ = leader.send(Led::Shared { lead: Arc::clone(&lead), withheld });
         }
         self.listing.flight.land(Landing::Shared(Arc::clone(&lead)));
-        let Some((writer, last, trailers)) = self.pump(writer, body, &lead, anchor).await else { return };
+        let Some((writer, last, trailers)) = self.pump(writer, body, &lead, length, anchor).await else {
+            return;
+        };
         if let Some(chunks) = writer.chunks() {
             self.complete(&lead, chunks, last.clone(), copy).await;
         }
@@ -163,10 +167,24 @@ impl Fill {
 }
 
 /// The fields that may not be stored, for the one who asked.
-fn withheld(headers: &HeaderMap, directives: &ResponseDirectives) -> Box<[(HeaderName, HeaderValue)]> {
+pub(super) fn withheld(
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+) -> Box<[(HeaderName, HeaderValue)]> {
     let lines = |name: &HeaderName| {
         let name = name.clone();
         headers.get_all(&name).iter().map(move |value| (name.clone(), value.clone())).collect::<Vec<_>>()
     };
     directives.withheld.iter().flat_map(lines).collect()
+}
+
+/// The length a response says it has, by its field and by its framing.
+pub(super) fn length_of(response: &Response) -> Result<Option<u64>, &'static str> {
+    let framed = response.body.size_hint().exact();
+    let Some(field) = response.headers.get(CONTENT_LENGTH) else { return Ok(framed) };
+    let said = field.to_str().ok().and_then(|text| text.parse().ok()).ok_or("bad-content-length")?;
+    match framed {
+        Some(framed) if framed != said => Err("bad-content-length"),
+        _ => Ok(Some(said)),
+    }
 }

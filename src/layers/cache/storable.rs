@@ -8,7 +8,7 @@
 //! - A response that is stale on arrival is stored only if it can be validated, or served stale.
 //! - `Set-Cookie` keeps a response out of the store, unless `store_set_cookie` says otherwise or
 //!   `no-cache="set-cookie"` leaves the field out of what is stored.
-//! - Partial answers (206) are not stored.
+//! - Partial answers (206) are not stored here; see [`ranged`](super::ranged) for routes that ask for it.
 //! - An answer to a request with `Cookie` is stored only where the origin itself says that it may be: no RFC
 //!   says a word about it, and one that says nothing may be made for one user (`cookie`, `key.cookies`).
 //! - A response to POST is stored as the one to a later GET where the origin asks for it: explicit freshness,

@@ -19,6 +19,7 @@ use crate::metrics::{Counter, Gauge, Metrics};
 
 use super::entry::Entry;
 use super::flight::{Flights, flight_key};
+use super::partial::Partial;
 use super::plan::StorePlan;
 use super::purge::Purges;
 
@@ -49,16 +50,49 @@ struct Gauges {
 /// All that is stored under one key: never changed, only replaced.
 #[derive(Debug)]
 pub struct Slot {
-    /// Newest first, so that the first match is the one to use (RFC 9111 §4.1).
-    variants: SmallVec<[Arc<Entry>; 1]>,
-    /// Until then the key's answers are known not to be worth waiting for; the epoch where nothing is known.
-    pass_until: Wall,
+    held: Contents,
     weight: u32,
     /// The same, in the process's budget. It was asked for room before.
-    _held: Hold,
+    _memory: Hold,
     gauges: Arc<Gauges>,
     /// Whether it was replaced or removed, and not evicted.
     retired: AtomicBool,
+}
+
+/// What a slot holds.
+#[derive(Clone, Debug, Default)]
+struct Contents {
+    /// Newest first, so that the first match is the one to use (RFC 9111 §4.1).
+    variants: SmallVec<[Arc<Entry>; 1]>,
+    /// Variants of which only parts are here, newest first.
+    partials: Vec<Arc<Partial>>,
+    /// Until then the key's answers are known not to be worth waiting for; the epoch where nothing is known.
+    pass_until: Wall,
+}
+
+impl Contents {
+    fn is_empty(&self) -> bool {
+        self.variants.is_empty() && self.partials.is_empty() && self.pass_until == Wall::default()
+    }
+
+    fn count(&self) -> usize {
+        self.variants.len() + self.partials.len()
+    }
+
+    fn weight(&self) -> usize {
+        let entries = self.variants.iter().map(|entry| entry.weight()).sum::<usize>();
+        entries + self.partials.iter().map(|partial| partial.weight()).sum::<usize>()
+    }
+
+    fn put(&mut self, entry: Arc<Entry>, max_variants: usize) -> usize {
+        self.pass_until = Wall::default();
+        self.partials.retain(|other| other.head().variant() != entry.variant());
+        self.variants.retain(|other| other.variant() != entry.variant());
+        self.variants.insert(0, entry);
+        let dropped = self.variants.len().saturating_sub(max_variants.max(1));
+        self.variants.truncate(max_variants.max(1));
+        dropped
+    }
 }
 
 /// What a synchronous look found.
@@ -71,23 +105,16 @@ pub enum Peek {
 }
 
 impl Slot {
-    fn new(
-        key: &[u8],
-        variants: SmallVec<[Arc<Entry>; 1]>,
-        pass_until: Wall,
-        gauges: &Arc<Gauges>,
-    ) -> Arc<Self> {
-        let weight = variants.iter().map(|entry| entry.weight()).sum::<usize>() + key.len();
-        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
-        gauges.entries.add(i64::try_from(variants.len()).unwrap_or(i64::MAX));
+    fn new(key: &[u8], held: Contents, gauges: &Arc<Gauges>) -> Arc<Self> {
+        let weight = u32::try_from(held.weight() + key.len()).unwrap_or(u32::MAX);
+        gauges.entries.add(i64::try_from(held.count()).unwrap_or(i64::MAX));
         gauges.bytes.add(i64::from(weight));
-        let mut held = gauges.memory.hold(Use::Stored);
-        held.set(weight.into());
+        let mut memory = gauges.memory.hold(Use::Stored);
+        memory.set(weight.into());
         Arc::new(Self {
-            variants,
-            pass_until,
+            held,
             weight,
-            _held: held,
+            _memory: memory,
             gauges: Arc::clone(gauges),
             retired: AtomicBool::new(false),
         })
@@ -95,22 +122,27 @@ impl Slot {
 
     /// The entry that answers a request with these fields.
     pub fn select(&self, headers: &HeaderMap) -> Option<&Arc<Entry>> {
-        self.variants.iter().find(|entry| entry.variant().is_empty() || entry.variant().matches(headers))
+        self.held.variants.iter().find(|entry| entry.variant().is_empty() || entry.variant().matches(headers))
     }
 
     /// All entries, the newest first.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.variants.iter()
+        self.held.variants.iter()
     }
 
     /// The newest entry, whichever requests it answers.
     pub fn newest(&self) -> Option<&Arc<Entry>> {
-        self.variants.first()
+        self.held.variants.first()
+    }
+
+    /// The parts of what answers a request with these fields, where not all of it is here.
+    pub fn partial(&self, headers: &HeaderMap) -> Option<&Arc<Partial>> {
+        self.held.partials.iter().find(|partial| partial.head().variant().matches(headers))
     }
 
     /// Whether it was learnt not long ago that the key's answers cannot be shared.
     pub fn passes(&self, now: Wall) -> bool {
-        now < self.pass_until
+        now < self.held.pass_until
     }
 
     fn retire(&self) {
@@ -120,7 +152,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let entries = i64::try_from(self.variants.len()).unwrap_or(i64::MAX);
+        let entries = i64::try_from(self.held.count()).unwrap_or(i64::MAX);
         self.gauges.entries.add(-entries);
         self.gauges.bytes.add(-i64::from(self.weight));
         if !self.retired.load(Ordering::Relaxed) {
@@ -205,39 +237,71 @@ impl Store {
     /// the longest ago go, where there are more than `max_variants`; says how many did.
     pub async fn put(&self, key: &[u8], entry: Arc<Entry>, max_variants: usize) -> usize {
         let mut dropped = 0;
-        self.update(key, |variants, pass_until| {
-            *pass_until = Wall::default();
-            variants.retain(|other| other.variant() != entry.variant());
-            variants.insert(0, entry);
-            dropped = variants.len().saturating_sub(max_variants.max(1));
-            variants.truncate(max_variants.max(1));
+        self.update(key, |held| dropped = held.put(entry, max_variants)).await;
+        self.make_room().await;
+        dropped
+    }
+
+    /// Stores a part of a representation, with those that are here of the same bytes and in place of those of
+    /// others, or of those that are not `alive`. With the last one it becomes an entry like any other.
+    pub async fn put_part(
+        &self,
+        key: &[u8],
+        part: Partial,
+        alive: impl FnOnce(&Partial) -> bool + Send,
+        max_variants: usize,
+    ) {
+        self.update(key, |held| {
+            let of_variant = |other: &Arc<Partial>| other.head().variant() == part.head().variant();
+            let older = held.partials.iter().position(of_variant).map(|at| held.partials.remove(at));
+            if held.variants.iter().any(|entry| entry.variant() == part.head().variant()) {
+                return;
+            }
+            let joined = match older.filter(|older| alive(older)) {
+                Some(older) => part.join(&older, self.max_object),
+                None => part,
+            };
+            match joined.complete() {
+                Ok(entry) => drop(held.put(Arc::new(entry), max_variants)),
+                Err(joined) => {
+                    held.partials.insert(0, Arc::from(joined));
+                    held.partials.truncate(max_variants.max(1));
+                }
+            }
         })
         .await;
+        self.make_room().await;
+    }
+
+    async fn make_room(&self) {
         let stored = u64::try_from(self.gauges.bytes.get()).unwrap_or(0);
         if stored > self.capacity + self.capacity / SLACK_SHARE {
             self.cache.run_pending_tasks().await;
         }
-        dropped
     }
 
     /// Puts an entry in the place of another of the same variant, if that one is still there.
     pub async fn replace(&self, key: &[u8], id: u64, entry: Arc<Entry>) {
-        self.update(key, |variants, _| {
-            if let Some(place) = variants.iter_mut().find(|other| other.id() == id) {
+        self.update(key, |held| {
+            if let Some(place) = held.variants.iter_mut().find(|other| other.id() == id) {
                 *place = entry;
             }
         })
         .await;
     }
 
-    /// Removes one entry, if it is still there.
+    /// Removes one entry, complete or not, if it is still there.
     pub async fn remove_entry(&self, key: &[u8], id: u64) {
-        self.update(key, |variants, _| variants.retain(|other| other.id() != id)).await;
+        self.update(key, |held| {
+            held.variants.retain(|other| other.id() != id);
+            held.partials.retain(|other| other.head().id() != id);
+        })
+        .await;
     }
 
     /// Remembers that the key's answers are not worth waiting for.
     pub async fn mark_pass(&self, key: &[u8], until: Wall) {
-        self.update(key, |_, pass_until| *pass_until = until).await;
+        self.update(key, |held| held.pass_until = until).await;
     }
 
     /// Removes all entries of a key, and keeps flights on their way from storing what they bring.
@@ -254,27 +318,22 @@ impl Store {
         self.cache.run_pending_tasks().await;
     }
 
-    async fn update(
-        &self,
-        key: &[u8],
-        change: impl FnOnce(&mut SmallVec<[Arc<Entry>; 1]>, &mut Wall) + Send,
-    ) {
+    async fn update(&self, key: &[u8], change: impl FnOnce(&mut Contents) + Send) {
         let gauges = &self.gauges;
         let _ = self
             .cache
             .entry(key.into())
             .and_compute_with(async |old| {
                 let old = old.map(moka::Entry::into_value);
-                let (mut variants, mut pass_until) =
-                    old.as_ref().map(|slot| (slot.variants.clone(), slot.pass_until)).unwrap_or_default();
-                change(&mut variants, &mut pass_until);
+                let mut held = old.as_ref().map(|slot| slot.held.clone()).unwrap_or_default();
+                change(&mut held);
                 if let Some(slot) = &old {
                     slot.retire();
                 }
-                if variants.is_empty() && pass_until == Wall::default() {
+                if held.is_empty() {
                     return moka::ops::compute::Op::Remove;
                 }
-                moka::ops::compute::Op::Put(Slot::new(key, variants, pass_until, gauges))
+                moka::ops::compute::Op::Put(Slot::new(key, held, gauges))
             })
             .await;
     }

@@ -1,5 +1,6 @@
 //! The engine against a scripted origin, without sockets.
 
+mod parts;
 mod post;
 mod purge;
 mod rfc;
@@ -402,15 +403,17 @@ async fn a_leader_that_leaves_before_the_head_ends_its_flight_unless_it_is_follo
 fn a_deserted_flight_takes_no_followers_unless_it_goes_on() {
     for goes_on in [false, true] {
         let (flights, headers) = (Flights::new(Arc::default()), HeaderMap::new());
-        let Join::Lead(leader) = flights.join(b"key", &headers, None) else { panic!("nobody else flies") };
-        let Join::Follow(follower) = flights.join(b"key", &headers, None) else { panic!("one flies") };
+        let Join::Lead(leader) = flights.join(b"key", &headers, None, None) else {
+            panic!("nobody else flies")
+        };
+        let Join::Follow(follower) = flights.join(b"key", &headers, None, None) else { panic!("one flies") };
         if goes_on {
             leader.flight().go_on();
         }
         drop(leader);
-        assert!(matches!(flights.join(b"key", &headers, None), Join::Follow(_)), "one still waits");
+        assert!(matches!(flights.join(b"key", &headers, None, None), Join::Follow(_)), "one still waits");
         drop(follower);
-        assert_eq!(matches!(flights.join(b"key", &headers, None), Join::Follow(_)), goes_on);
+        assert_eq!(matches!(flights.join(b"key", &headers, None, None), Join::Follow(_)), goes_on);
     }
 }
 
