@@ -111,6 +111,8 @@ pub enum Refusal {
         /// When trying again is worth it.
         retry_after: Duration,
     },
+    /// `PURGE`, and the client may not (`cache.purge`): 403.
+    PurgeDenied,
     /// `only-if-cached` and nothing is stored (RFC 9111 §5.2.1.7): 504.
     OnlyIfCached,
 }
@@ -125,6 +127,7 @@ impl Refusal {
             Self::RateQueueFull { .. } => "rate_queue_full",
             Self::QueueFull { .. } => "queue_full",
             Self::QueueTimeout { .. } => "queue_timeout",
+            Self::PurgeDenied => "purge_denied",
             Self::OnlyIfCached => "only_if_cached",
         }
     }

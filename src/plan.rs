@@ -18,6 +18,7 @@ use crate::http::normalize::PathRules;
 use crate::layers::access_log::plan::{Destination, LogPlan};
 use crate::layers::admission::plan::AdmissionPlan;
 use crate::layers::cache::plan::{CachePlan, StorePlan};
+use crate::layers::cache::purge::PurgePlan;
 use crate::layers::fixed::{FixedPlan, plan_redirect, plan_respond};
 use crate::layers::rate_limit::plan::LimitPlan;
 use crate::layers::retry::plan::RetryPlan;
@@ -175,6 +176,7 @@ impl Plan {
         let mut report = Report::new();
         let root = Path::root();
         let server = sockets::server(&config.server, &root.key("server"), &mut report);
+        PurgePlan::plan(&config.cache.purge, &root.key("cache").key("purge"), &mut report);
         let plan = Self {
             admin: sockets::admin(&config.admin, &root.key("admin"), &mut report),
             log: access_log::plan::plan(&config.log, &root.key("log"), &mut report),
@@ -289,7 +291,11 @@ fn answer(
     at: &Path,
     report: &mut Report,
 ) -> AnswerPlan {
-    let cache = cache::plan::plan(&route.cache, &at.key("cache"), report);
+    let mut cache = cache::plan::plan(&route.cache, &at.key("cache"), report);
+    if route.cache.purge.is_none() {
+        // What is wrong with it is reported once, for all routes.
+        cache.purge = PurgePlan::plan(&config.cache.purge, &Path::root(), &mut Report::new());
+    }
     let retry = retry::plan::plan(&route.retry, &at.key("retry"), report);
     let redirect =
         route.redirect.as_ref().map(|config| plan_redirect(config, names, &at.key("redirect"), report));

@@ -32,6 +32,15 @@ pub static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// `RateLimit-Policy` (the IETF draft).
 pub static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
+/// The token of the one `Authorization: Bearer TOKEN` (RFC 6750 §2.1); the scheme's case does not count (RFC
+/// 9110 §11.1).
+pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let (scheme, token) = line.as_bytes().split_at_checked("bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
 /// Whether a field concerns one connection only (RFC 9110 §7.6.1), whatever `Connection` says.
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
@@ -104,6 +113,25 @@ fn is_protected(name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bearer_tokens() {
+        for (lines, token) in [
+            (&["Bearer a"][..], Some(&b"a"[..])),
+            (&["bearer  a "], Some(b"a")),
+            (&["Bearer "], Some(b"")),
+            (&["Basic a"], None),
+            (&["Bearer"], None),
+            (&["Bearer a", "Bearer a"], None),
+            (&[], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::AUTHORIZATION, line.parse().unwrap());
+            }
+            assert_eq!(bearer(&headers), token, "{lines:?}");
+        }
+    }
 
     #[test]
     fn listed_fields_go_and_protected_ones_stay() {

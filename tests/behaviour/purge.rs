@@ -345,6 +345,47 @@ async fn who_may_purge() {
     assert!(!closed.log().contains(TOKEN));
 }
 
+#[tokio::test]
+async fn purge_as_a_method_is_off_until_somebody_may() {
+    let origin = Origin::always(Reply::new(200, TAGGED, "x")).await;
+    let of_the_store = |route: &str, store: &str| {
+        Gateway::start(&format!("{}\n[cache.purge]\n{store}\n", Gateway::config(origin.address, "", route)))
+    };
+    let off = Gateway::before(origin.address, "").await;
+    let near = of_the_store("", "from = [\"127.0.0.0/8\"]");
+    let far = of_the_store("", "from = [\"192.0.2.0/24\"]");
+    let token = of_the_store("cache.purge = { token = \"t\" }", "from = [\"127.0.0.1\"]");
+    let (right, wrong) = (("authorization", "Bearer t"), ("authorization", "Bearer x"));
+    for (gateway, fields, expected, left) in [
+        (&off, &[][..], 405, &["/a", "/b"][..]),
+        (&off, &[right], 405, &["/a", "/b"]),
+        (&far, &[], 403, &["/a", "/b"]),
+        (&token, &[], 403, &["/a", "/b"]),
+        (&token, &[wrong], 403, &["/a", "/b"]),
+        (&token, &[right], 200, &["/b"]),
+        (&near, &[], 200, &["/b"]),
+        (&near, &[("surrogate-key", "none")], 200, &["/a", "/b"]),
+        (&near, &[("surrogate-key", "x sport")], 200, &[]),
+        (&near, &[("cache-tag", "x,news")], 200, &[]),
+    ] {
+        store(gateway, &["/a", "/b"]).await;
+        let answer = ask(gateway.address, "PURGE", "/a", fields).await;
+        assert_eq!(answer.status(), expected, "{fields:?} {answer:?}");
+        assert_eq!(answer.field("allow").is_some(), expected == 405);
+        assert_eq!(stored(gateway, &["/a", "/b"]).await, left, "{fields:?}");
+    }
+    store(&near, &["/a"]).await;
+    let done = ask(near.address, "PURGE", "/a", &[("purge-mode", "soft")]).await;
+    let done: Value = serde_json::from_str(done.text()).unwrap();
+    assert_eq!(
+        (&done["purged"], &done["mode"], &done["lazy"]),
+        (&json!("url"), &json!("soft"), &json!(true))
+    );
+    let answer = get(near.address, "/a").await;
+    assert!(status(&answer).contains("fwd=stale"), "{}", status(&answer));
+    assert!(origin.asked().iter().all(|asked| asked.request.method() != "PURGE"), "none reached the origin");
+}
+
 #[test]
 fn an_admin_listener_that_others_can_reach_needs_a_token() {
     let folder = tempfile::tempdir().unwrap();

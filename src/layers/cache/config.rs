@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{Size, Time};
 
+use super::purge::config::PurgeConfig;
+
 /// The store, one for the process.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -15,11 +17,13 @@ pub struct StoreConfig {
     pub memory: Size,
     /// The largest response body that is stored.
     pub max_object: Size,
+    /// Who may purge with the method `PURGE`, on routes that do not say it.
+    pub purge: PurgeConfig,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { memory: Size::mib(256), max_object: Size::mib(8) }
+        Self { memory: Size::mib(256), max_object: Size::mib(8), purge: PurgeConfig::default() }
     }
 }
 
@@ -76,6 +80,8 @@ pub struct CacheConfig {
     pub cache_control: Option<String>,
     /// Requests that the cache leaves alone: not looked up, not stored.
     pub bypass: BypassConfig,
+    /// Who may purge the route with the method `PURGE`; `cache.purge` if not given.
+    pub purge: Option<PurgeConfig>,
     /// Store responses with `Set-Cookie`, cookie included: every client that gets the entry gets the cookie.
     pub store_set_cookie: bool,
 }
@@ -104,6 +110,7 @@ impl Default for CacheConfig {
             cookie: CookieUse::Explicit,
             cache_control: None,
             bypass: BypassConfig::default(),
+            purge: None,
             store_set_cookie: false,
         }
     }

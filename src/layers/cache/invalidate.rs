@@ -26,14 +26,17 @@ impl<S: Inner> Cache<S> {
     ) -> Result<Response, Error> {
         let mut own = core.keep(&request);
         own.body = RequestBody::Empty;
-        let sent = clock::now();
+        let (sent, since) = (clock::now(), core.purges.begin());
         let result = self.inner.send(request).await;
         let Ok(response) = result else { return core.forwarded(&own.trail, forwarded, result) };
+        // Before the request's own invalidation, which its answer outlives.
+        let outdated = since != core.purges.begin()
+            && core.judge_marks(&core.marks(&own.target, &response.headers, since), &own.target).is_some();
         core.invalidate_groups(&own.target, &response.headers);
         for target in validate::invalidated(&own.method, &own.target, response.status, &response.headers) {
             core.invalidate(&target, &own.headers).await;
         }
-        if own.method == Method::POST {
+        if own.method == Method::POST && !outdated {
             return self.adopt(core, own, response, forwarded, sent).await;
         }
         core.forwarded(&own.trail, forwarded, Ok(response))

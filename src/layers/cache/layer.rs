@@ -25,6 +25,7 @@ use super::fetch::{Fetch, Stale};
 use super::freshness::Freshness;
 use super::meter::Meter;
 use super::plan::CachePlan;
+use super::purge::method::is_purge;
 use super::purge::{Control, Mode};
 use super::ranged;
 use super::status::{Forward, Forwarded, Hit, HitKind, Outcome};
@@ -244,6 +245,9 @@ impl<S: Inner> Cache<S> {
         let forwarded = Forwarded { detail: Some(bypass.as_str()), ..Forwarded::new(reason) };
         if validate::is_safe(&request.method) {
             return self.pass(core, request, forwarded);
+        }
+        if is_purge(&request.method) {
+            return Either::now(core.purge_by_method(&request));
         }
         self.later(self.unsafe_request(core, request, forwarded))
     }

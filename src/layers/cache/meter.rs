@@ -92,6 +92,11 @@ impl Meter {
         }
     }
 
+    /// The route's name.
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
     /// Counts and notes a fresh hit; its `Cache-Status` is there already.
     pub fn fresh_hit(&self, trail: &Trail) {
         self.fresh.increment();

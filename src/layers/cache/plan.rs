@@ -17,7 +17,7 @@ use super::directives;
 use super::key::{KeyRules, Pattern, QueryRules};
 use super::normalize::Normalize;
 use super::presets;
-use super::purge::tags::TagRules;
+use super::purge::{PurgePlan, tags::TagRules};
 
 /// The store, one for the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +83,8 @@ pub struct CachePlan {
     pub match_language: bool,
     /// Which request fields are brought into one form; boxed, and none for none.
     pub normalize: Option<Box<Normalize>>,
+    /// Who may purge with `PURGE`.
+    pub purge: PurgePlan,
     /// Which fields carry tags.
     pub tags: TagRules,
     /// Whether responses with `Set-Cookie` are stored.
@@ -164,7 +166,8 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         ranges: config.ranges,
         match_language: config.match_language,
         normalize: Normalize::plan(&config.normalize, &at.key("normalize"), report),
-        tags: TagRules::plan(&config.tags_header, config.strip_tags, &at.key("tags_header"), report),
+        purge: PurgePlan::of_route(config.purge.as_ref(), &at.key("purge"), report),
+        tags: TagRules::plan(config, &at.key("tags_header"), report),
         store_set_cookie: config.store_set_cookie,
         authorization: config.authorization,
         cookie: if config.key.cookies.is_empty() { config.cookie } else { CookieUse::Shared },
@@ -501,7 +504,7 @@ mod tests {
     #[test]
     fn an_object_must_fit_into_the_store() {
         let mut report = Report::new();
-        let config = StoreConfig { memory: Size::mib(1), max_object: Size::mib(2) };
+        let config = StoreConfig { memory: Size::mib(1), max_object: Size::mib(2), ..StoreConfig::default() };
         let plan = plan_store(&config, Size::mib(512), &Path::root(), &mut report);
         assert_eq!((plan.memory, plan.max_object), (1 << 20, 1 << 20));
         assert!(report.has_errors());
@@ -516,7 +519,8 @@ mod tests {
             [(256, 8, 272, true), (256, 8, 271, false), (1024, 8, 512, false), (500, 6, 512, true)]
         {
             let mut report = Report::new();
-            let config = StoreConfig { memory: Size::mib(memory), max_object: Size::mib(max_object) };
+            let (memory, max_object) = (Size::mib(memory), Size::mib(max_object));
+            let config = StoreConfig { memory, max_object, ..StoreConfig::default() };
             plan_store(&config, Size::mib(limit), &Path::root().key("cache"), &mut report);
             let found: Vec<_> = report.problems().iter().map(|problem| problem.path.to_string()).collect();
             assert_eq!(found.is_empty(), fits, "{memory} {max_object} {limit}");

@@ -158,6 +158,9 @@ fn refused(refusal: &Refusal) -> Problem {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, FULL, "The upstream was busy for too long.")
                 .after(*retry_after)
         }
+        Refusal::PurgeDenied => {
+            Problem::new(StatusCode::FORBIDDEN, LIMITED, "This client may not purge here.")
+        }
         Refusal::OnlyIfCached => Problem::new(
             StatusCode::GATEWAY_TIMEOUT,
             LIMITED,
@@ -237,6 +240,7 @@ mod tests {
             (ClientError::UnknownExpectation.into(), 417),
             (Refusal::NoRoute.into(), 404),
             (Refusal::QueueFull { retry_after: second }.into(), 503),
+            (Refusal::PurgeDenied.into(), 403),
             (Refusal::OnlyIfCached.into(), 504),
             (UpstreamError::unsent(UpstreamErrorKind::ConnectFailed).into(), 502),
             (UpstreamError::unsent(UpstreamErrorKind::ConnectTimeout).into(), 504),

@@ -4,7 +4,8 @@
 //! In reading order: [`generation`] counts purges and judges entries; [`sketch`] remembers when a name was
 //! last purged; [`marks`] is what an entry carries to be judged by; [`tags`] reads the tags of a response;
 //! [`control`] is for operators, and
-//! [`order`] what they say and are told.
+//! [`order`] what they say and are told; [`method`] is for
+//! clients that may.
 //!
 //! A purge walks over nothing. It writes the number of its generation where entries of that name will look,
 //! and an entry is judged when it is next asked for: whether any of its names was purged since the request
@@ -25,10 +26,12 @@
 //!   refuses is counted from the end of its lifetime as before; it is not served while it is revalidated in
 //!   the background, for who purges wants to see the new answer.
 
+pub mod config;
 pub mod control;
 pub mod generation;
 mod inspect;
 pub mod marks;
+pub mod method;
 pub mod order;
 pub mod sketch;
 pub mod tags;
@@ -39,3 +42,4 @@ mod tests;
 pub use control::Control;
 pub use generation::{Mode, Name, Purges, Site};
 pub use marks::Marks;
+pub use method::PurgePlan;

@@ -11,6 +11,7 @@ use http::header::{HeaderMap, HeaderName};
 
 use crate::report::{Path, Report};
 
+use super::super::config::CacheConfig;
 use super::generation::Purges;
 use super::marks::Tag;
 
@@ -33,9 +34,9 @@ pub struct TagRules {
 
 impl TagRules {
     /// Checks the names of the fields, as the user wrote them at `at`.
-    pub fn plan(names: &str, strip: bool, at: &Path, report: &mut Report) -> Self {
+    pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> Self {
         let mut fields = Vec::new();
-        for text in names.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        for text in config.tags_header.split(',').map(str::trim).filter(|text| !text.is_empty()) {
             match text.parse::<HeaderName>() {
                 Ok(name) if fields.contains(&name) => {}
                 Ok(name) => fields.push(name),
@@ -46,7 +47,7 @@ impl TagRules {
                 ),
             }
         }
-        Self { fields: fields.into(), strip }
+        Self { fields: fields.into(), strip: config.strip_tags }
     }
 
     /// The tags of a response with these fields.

@@ -300,3 +300,26 @@ async fn tags_go_no_further_unless_they_may() {
         assert_eq!(field(&hit, "surrogate-key"), tags);
     }
 }
+
+#[tokio::test]
+async fn what_a_post_brings_is_not_stored_where_it_was_purged_on_its_way() {
+    let fields = [("cache-control", "max-age=60"), ("content-location", "/a"), ("surrogate-key", "one")];
+    for purged in [false, true] {
+        let mut bench = bench();
+        let post = bench.send(bench.request(Method::POST, "/a", 0, &[]));
+        let asked = bench.asked().await;
+        if purged {
+            bench.purge_tag("one", Mode::Hard);
+        }
+        asked.answer(Ok(response(200, &fields, "posted")));
+        assert_eq!(text(post.await.unwrap().unwrap()).await, "posted");
+        bench.settle().await;
+        let got = bench.get();
+        if purged {
+            bench.asked().await.answer(Ok(response(200, &fields, "got")));
+        }
+        let expected = if purged { "got" } else { "posted" };
+        assert_eq!(text(got.await.unwrap().unwrap()).await, expected);
+        bench.is_idle().await;
+    }
+}
