@@ -96,7 +96,7 @@ function deviations () {
   return new Map(rows.map(([id, result, why]) => [id, { result, why }]))
 }
 
-function table (suites, results, peers) {
+function table (suites, results, peers, expected) {
   const columns = ['pass', 'fail', 'suboptimal', 'setup failed', 'retried', 'depends on another', 'yes', 'no']
   const count = (of, tests) => {
     const counts = Object.fromEntries(columns.map(column => [column, 0]))
@@ -121,6 +121,18 @@ function table (suites, results, peers) {
   for (const suite of suites) lines.push(`| ${suite.name} | ${count(results, suite.tests)} |`)
   const all = suites.flatMap(suite => suite.tests)
   lines.push(`| **all** | ${count(results, all)} |`, '')
+  lines.push('By kind: what the RFCs require, what an optimal cache does on top, and what is only looked at.', '')
+  lines.push(`| kind | tests | ${columns.join(' | ')} |`, `|---|--:|${columns.map(() => '--:').join('|')}|`)
+  for (const kind of ['required', 'optimal', 'check']) {
+    const tests = all.filter(test => (test.kind ?? 'required') === kind)
+    lines.push(`| ${kind} | ${tests.length} | ${count(results, tests)} |`)
+  }
+  lines.push('', 'Of the required and the optimal tests these do not pass:', '')
+  for (const [id, { result, why }] of expected) {
+    const kind = all.find(test => test.id === id)?.kind ?? 'required'
+    if (kind !== 'check') lines.push(`- ${id} (${kind}, ${result}): ${why}`)
+  }
+  lines.push('')
   lines.push('For comparison, what the package has on record of others (in the version it names, as configured by its')
   lines.push('authors; not measured here):', '')
   lines.push(`| cache | ${columns.join(' | ')} |`, `|---|${columns.map(() => '--:').join('|')}|`)
@@ -167,7 +179,7 @@ async function main () {
   if (flags.includes('--write')) {
     const peers = (await part('results/index.mjs')).default.filter(peer => peer.type === 'rev-proxy')
     for (const peer of peers) peer.results = JSON.parse(readFileSync(path.join(folder, 'results', peer.file)))
-    writeFileSync(path.join(here, 'RESULTS.md'), table(suites, results, peers))
+    writeFileSync(path.join(here, 'RESULTS.md'), table(suites, results, peers, expected))
   }
   for (const surprise of surprises) say(surprise)
   const passed = tests.size - surprises.length
