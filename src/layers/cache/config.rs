@@ -246,7 +246,8 @@ pub struct QueryKeyConfig {
 pub struct TtlConfig {
     /// Where the origin says nothing; `"0s"` does not store such responses.
     pub default: Time,
-    /// The same for one status, like `"404" = "10s"`.
+    /// The same for one status, like `"404" = "10s"`: negative caching. It holds for errors too; what keeps
+    /// an answer out of the store (`no-store`, `private`, `Set-Cookie`, ...) still does.
     pub by_status: BTreeMap<String, Time>,
     /// Whatever the origin says (except `no-store` and `private`).
     #[serde(rename = "override")]

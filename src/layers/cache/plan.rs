@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{COOKIE, HOST, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue};
 
 use crate::report::{Path, Report};
 use crate::units::Size;
@@ -16,6 +16,7 @@ use super::config::{
 use super::directives;
 use super::key::{KeyRules, Pattern, QueryRules};
 use super::normalize::Normalize;
+use super::post;
 use super::presets;
 use super::purge::{PurgePlan, tags::TagRules};
 
@@ -154,7 +155,7 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         enabled: config.enabled,
         get,
         head,
-        query_body: plan_query_body(config, post, at, report),
+        query_body: post::plan(config, post, at, report),
         key: KeyRules {
             authorization: config.authorization == AuthorizationUse::Keyed,
             ..plan_key(&config.key, &at.key("key"), report)
@@ -169,11 +170,23 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         purge: PurgePlan::of_route(config.purge.as_ref(), &at.key("purge"), report),
         tags: TagRules::plan(config, &at.key("tags_header"), report),
         store_set_cookie: config.store_set_cookie,
-        authorization: config.authorization,
+        authorization: plan_authorization(config, at, report),
         cookie: if config.key.cookies.is_empty() { config.cookie } else { CookieUse::Shared },
         cache_control: plan_cache_control(config.cache_control.as_deref(), at, report),
         bypass: BypassRules::plan(&config.bypass, &at.key("bypass"), report),
     }
+}
+
+fn plan_authorization(config: &CacheConfig, at: &Path, report: &mut Report) -> AuthorizationUse {
+    let named = config.key.headers.iter().any(|name| name.eq_ignore_ascii_case(AUTHORIZATION.as_str()));
+    if named && config.authorization == AuthorizationUse::Explicit {
+        report.warn(
+            &at.key("key").key("headers"),
+            "`authorization` in the key does not make answers to requests with it storable",
+            "write `authorization = \"keyed\"` instead",
+        );
+    }
+    config.authorization
 }
 
 fn plan_cache_control(text: Option<&str>, at: &Path, report: &mut Report) -> Option<HeaderValue> {
@@ -186,38 +199,6 @@ fn plan_cache_control(text: Option<&str>, at: &Path, report: &mut Report) -> Opt
         Some(Ok(())) => {}
     }
     value
-}
-
-/// The longest content of a query: it is kept in memory while its answer is fetched.
-const QUERY_MAX: u64 = 1024 * 1024;
-
-fn plan_query_body(config: &CacheConfig, post: bool, at: &Path, report: &mut Report) -> Option<u64> {
-    let body_at = at.key("key").key("body");
-    match (config.key.body, post) {
-        (None, false) => None,
-        (None, true) => {
-            report.error_with_hint(
-                &at.key("methods"),
-                "two POSTs are the same if their content is, and the content is not part of the key",
-                "add `key = { body = \"64KiB\" }`",
-            );
-            None
-        }
-        (Some(_), false) => {
-            report.error_with_hint(
-                &body_at,
-                "this says how POSTs are told apart, and none is answered from the store",
-                "add \"POST\" to `methods`",
-            );
-            None
-        }
-        (Some(size), true) => {
-            if size.bytes() == 0 || size.bytes() > QUERY_MAX {
-                report.error(&body_at, format!("{size} of content: at least 1B and at most 1MiB"));
-            }
-            Some(size.bytes().min(QUERY_MAX))
-        }
-    }
 }
 
 /// Which methods are answered from the store.
@@ -396,6 +377,18 @@ mod tests {
         let plan = plan(&CacheConfig::default(), &Path::root(), &mut Report::new());
         assert!(plan.enabled && plan.get && plan.head && plan.honor_client && !plan.store_set_cookie);
         assert_eq!(plan.key, KeyRules::default());
+    }
+
+    #[test]
+    fn authorization_in_the_key_alone_is_no_use() {
+        for (mode, warned) in [(AuthorizationUse::Explicit, true), (AuthorizationUse::Keyed, false)] {
+            let found = problems(|config| {
+                config.key.headers.push("Authorization".to_owned());
+                config.authorization = mode;
+            });
+            let expected = [("cache.key.headers".to_owned(), Severity::Warning)];
+            assert_eq!(found, if warned { &expected[..] } else { &[] }, "{mode:?}");
+        }
     }
 
     #[test]

@@ -32,7 +32,9 @@ use crate::error::{Error, InternalError};
 use crate::http::{Request, RequestBody, Response};
 use crate::layers::Inner;
 use crate::memory::Use;
+use crate::report::{Path, Report};
 
+use super::config::CacheConfig;
 use super::core::Core;
 use super::directives::{RequestDirectives, ResponseDirectives};
 use super::fetch::Fetch;
@@ -44,6 +46,40 @@ use super::layer::Cache;
 use super::plan::CachePlan;
 use super::status::{Forward, Forwarded};
 use super::storable::Bypass;
+
+/// The longest content of a query: it is kept in memory while its answer is fetched.
+const QUERY_MAX: u64 = 1024 * 1024;
+
+/// Validates whether and how a route's POSTs are queries; none where they are not. `post` says whether
+/// `methods` names them.
+pub fn plan(config: &CacheConfig, post: bool, at: &Path, report: &mut Report) -> Option<u64> {
+    let body_at = at.key("key").key("body");
+    match (config.key.body, post) {
+        (None, false) => None,
+        (None, true) => {
+            report.error_with_hint(
+                &at.key("methods"),
+                "two POSTs are the same if their content is, and the content is not part of the key",
+                "add `key = { body = \"64KiB\" }`",
+            );
+            None
+        }
+        (Some(_), false) => {
+            report.error_with_hint(
+                &body_at,
+                "this says how POSTs are told apart, and none is answered from the store",
+                "add \"POST\" to `methods`",
+            );
+            None
+        }
+        (Some(size), true) => {
+            if size.bytes() == 0 || size.bytes() > QUERY_MAX {
+                report.error(&body_at, format!("{size} of content: at least 1B and at most 1MiB"));
+            }
+            Some(size.bytes().min(QUERY_MAX))
+        }
+    }
+}
 
 /// Whether a request is a query whose content is in memory and part of its key.
 pub fn is_query(request: &Request) -> bool {
