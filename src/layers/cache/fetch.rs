@@ -130,7 +130,7 @@ impl Fetch {
         self.forward == Forward::UriMiss && self.selector.is_none() && self.ranged.is_none()
     }
 
-    /// Lets go of an entry that was purged for good while we waited: it answers nobody any more.
+    /// Lets go of an entry that was purged for good meanwhile: it answers nobody, nor is it confirmed.
     fn forget_purged(&mut self, core: &Core, request: &Request) {
         self.stale.take_if(|stale| core.purged(&stale.entry, &request.target) == Some(Mode::Hard));
     }
@@ -211,8 +211,7 @@ impl<S: Inner> Cache<S> {
         let join = core.store.flights().join(&listed_key, &request.headers, fetch.selector.clone(), None);
         if let Join::Lead(interest) = join {
             interest.flight().go_on();
-            let mut copy = fill::plain_copy(request, Trail::off());
-            copy.deadline = None;
+            let copy = Request { deadline: None, ..fill::plain_copy(request, Trail::off()) };
             self.launch(core, copy, &fetch, listed_key, &interest, None);
         }
     }
@@ -250,6 +249,7 @@ impl<S: Inner> Cache<S> {
         listed_key: &[u8],
         interest: Interest,
     ) -> Round {
+        fetch.forget_purged(core, request);
         let (sender, receiver) = oneshot::channel();
         let copy = fill::plain_copy(request, request.trail.clone());
         self.launch(core, copy, fetch, listed_key.into(), &interest, Some(sender));
