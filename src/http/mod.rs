@@ -26,6 +26,6 @@ pub use interim::Interim;
 pub use parts::{PartsReader, Piece};
 pub use peer::Peer;
 pub use refused::Refused;
-pub use request::{Attempt, Params, Request, RequestBody, RequestId, Scheme, Target};
+pub use request::{Attempt, Params, Request, RequestBody, RequestId, RequestParts, Scheme, Target};
 pub use response::Response;
 pub use trail::Trail;

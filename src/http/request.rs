@@ -1,6 +1,7 @@
 //! A request inside the gateway: validated and normalised by the ingress, on its way through a route's stack.
 
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,8 +20,41 @@ use super::replay::Replay;
 use super::{Interim, Peer, Trail};
 
 /// A request.
+///
+/// In a box: it passes a dozen layers by value, and most of their futures hold it.
 #[derive(Debug)]
-pub struct Request {
+pub struct Request(Box<RequestParts>);
+
+impl Request {
+    /// What it consists of.
+    pub fn into_parts(self) -> RequestParts {
+        *self.0
+    }
+}
+
+impl From<RequestParts> for Request {
+    fn from(parts: RequestParts) -> Self {
+        Self(Box::new(parts))
+    }
+}
+
+impl Deref for Request {
+    type Target = RequestParts;
+
+    fn deref(&self) -> &RequestParts {
+        &self.0
+    }
+}
+
+impl DerefMut for Request {
+    fn deref_mut(&mut self) -> &mut RequestParts {
+        &mut self.0
+    }
+}
+
+/// What a request consists of.
+#[derive(Debug)]
+pub struct RequestParts {
     /// The method.
     pub method: Method,
     /// What is asked for, normalised once; routing, cache key and upstream all use this.

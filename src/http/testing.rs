@@ -14,12 +14,14 @@ use tokio::sync::oneshot;
 use crate::clock;
 
 use super::incoming::{Incoming, Side};
-use super::{Attempt, Interim, Params, Peer, Request, RequestBody, RequestId, Scheme, Target, Trail};
+use super::{
+    Attempt, Interim, Params, Peer, Request, RequestBody, RequestId, RequestParts, Scheme, Target, Trail,
+};
 
 /// A request for `http://test.example/`.
 pub fn request(method: Method, body: RequestBody) -> Request {
     let address = ([127, 0, 0, 1], 40_000).into();
-    Request {
+    Request::from(RequestParts {
         method,
         target: Target {
             scheme: Scheme::Http,
@@ -45,7 +47,7 @@ pub fn request(method: Method, body: RequestBody) -> Request {
         trail: Trail::kept(),
         interim: Interim::none(),
         attempt: Attempt::default(),
-    }
+    })
 }
 
 /// The client of a request whose head has arrived: what it writes is the body, chunked.

@@ -19,7 +19,8 @@ use crate::error::{ClientError, Error};
 use crate::http::incoming::{Incoming, Side};
 use crate::http::normalize::{self, PathRules, TargetError};
 use crate::http::{
-    Attempt, Interim, Params, Peer, Refused, Request, RequestBody, RequestId, Scheme, Target, Trail, fields,
+    Attempt, Interim, Params, Peer, Refused, Request, RequestBody, RequestId, RequestParts, Scheme, Target,
+    Trail, fields,
 };
 use crate::plan::ServerPlan;
 
@@ -61,7 +62,7 @@ pub fn admit(
         Ok(checked) => checked,
         Err(error) => return Err(refuse(error.into(), Some(parts), peer, now)),
     };
-    Ok(Request {
+    Ok(Request::from(RequestParts {
         method: parts.method,
         target,
         version: parts.version,
@@ -77,7 +78,7 @@ pub fn admit(
         interim: Interim::none(),
         trail: Trail::off(),
         attempt: Attempt::default(),
-    })
+    }))
 }
 
 /// What is known of a request that is not taken in, whose head may not even have been read.

@@ -20,7 +20,7 @@ use crate::error::{Error, InternalError};
 use crate::http::fields::{
     FORWARDED, TRACEPARENT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID,
 };
-use crate::http::{Interim, Request, RequestId, Scheme};
+use crate::http::{Interim, Request, RequestId, RequestParts, Scheme};
 
 use super::endpoint::Endpoint;
 use super::plan::HostMode;
@@ -76,7 +76,8 @@ pub(super) fn prepare(
     forwarding: &Forwarding,
     now: Instant,
 ) -> (Aim, Load, Option<Upload>) {
-    let Request { method, target, version, headers, body, peer, id, upgrade, interim, .. } = request;
+    let RequestParts { method, target, version, headers, body, peer, id, upgrade, interim, .. } =
+        request.into_parts();
     let authority = match &forwarding.host {
         HostMode::Preserve if !target.authority.is_empty() => target.authority.clone(),
         HostMode::Preserve | HostMode::Endpoint => endpoint.authority.clone(),

@@ -297,7 +297,7 @@ async fn a_request_body_that_streams_is_counted_as_far_as_it_was_read() {
     let bodies = Arc::new(Mutex::new(Vec::new()));
     let kept = bodies.clone();
     let layer = log.layer(move |request| {
-        kept.lock().unwrap().push(request.body);
+        kept.lock().unwrap().push(request.into_parts().body);
         None
     });
     let (incoming, mut client) = testing::incoming().await;

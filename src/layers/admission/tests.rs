@@ -17,7 +17,7 @@ use super::plan::{AdmissionPlan, LimitPlan};
 use super::{Admission, plan};
 use crate::clock::{self, Instant};
 use crate::error::{ClientError, Error, Refusal};
-use crate::http::{Body, Chunks, Request, RequestBody, Response, Trail, testing};
+use crate::http::{Body, Chunks, Request, RequestBody, RequestParts, Response, Trail, testing};
 use crate::layers::{Boxed, Inner};
 use crate::metrics::Metrics;
 use crate::report::{Path, Report};
@@ -408,7 +408,11 @@ mod layer {
     }
 
     fn request(deadline: Option<Instant>, trail: Trail) -> Request {
-        Request { deadline, trail, ..testing::request(Method::GET, RequestBody::Empty) }
+        Request::from(RequestParts {
+            deadline,
+            trail,
+            ..testing::request(Method::GET, RequestBody::Empty).into_parts()
+        })
     }
 
     fn get() -> Request {

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{self, Now};
 use crate::error::{Error, InternalError};
-use crate::http::{Attempt, Request, RequestBody, Response, Trail};
+use crate::http::{Attempt, Request, RequestBody, RequestParts, Response, Trail};
 use crate::layers::Inner;
 use crate::metrics::GaugeHold;
 
@@ -83,7 +83,7 @@ pub fn plain_copy(request: &Request, trail: Trail) -> Request {
     };
     let mut headers = request.headers.clone();
     validate::strip_conditions(&mut headers);
-    Request {
+    Request::from(RequestParts {
         method,
         target: request.target.clone(),
         version: request.version,
@@ -99,7 +99,7 @@ pub fn plain_copy(request: &Request, trail: Trail) -> Request {
         interim: request.interim.clone(),
         trail,
         attempt: Attempt::default(),
-    }
+    })
 }
 
 /// Takes off in a task of its own.

@@ -29,7 +29,8 @@ use crate::clock::{self, Now};
 use crate::error::{Error, Refusal, UpstreamError, UpstreamErrorKind};
 use crate::http::shared::{Limits, SharedWriter};
 use crate::http::{
-    Attempt, Body, Interim, Peer, Request, RequestBody, RequestId, Response, Scheme, Target, Trail,
+    Attempt, Body, Interim, Peer, Request, RequestBody, RequestId, RequestParts, Response, Scheme, Target,
+    Trail,
 };
 use crate::layers::{Boxed, Inner};
 use crate::memory::{Memory, Use};
@@ -85,8 +86,12 @@ impl<'a> Service<Request> for &'a Origin {
         self.alive.fetch_add(1, Ordering::SeqCst);
         let alive = Alive(self.alive.clone());
         let (answer, answered) = oneshot::channel();
-        let asked =
-            Asked { method: request.method, headers: request.headers, answer, alive: self.alive.clone() };
+        let asked = Asked {
+            method: request.method.clone(),
+            headers: request.headers.clone(),
+            answer,
+            alive: self.alive.clone(),
+        };
         self.asked.send(asked).ok().unwrap();
         Box::pin(async move {
             let _alive = alive;
@@ -143,7 +148,7 @@ impl Bench {
             headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         let address = "192.0.2.1:1".parse().unwrap();
-        Request {
+        Request::from(RequestParts {
             method,
             target: Target {
                 scheme: Scheme::Http,
@@ -169,7 +174,7 @@ impl Bench {
             interim: Interim::none(),
             trail: Trail::off(),
             attempt: Attempt::default(),
-        }
+        })
     }
 
     fn send(&self, request: Request) -> Asking {

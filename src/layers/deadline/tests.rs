@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 
 use super::*;
 use crate::clock;
+use crate::http::RequestParts;
 use crate::http::incoming::Incoming;
 use crate::http::testing::{Client, incoming, request};
 use crate::http::{Body, RequestBody};
@@ -87,12 +88,12 @@ async fn the_time_begins_when_the_head_arrived_and_an_earlier_deadline_stays() {
     let layer = Deadline::new(SECOND, origin());
     let (received, late) = (clock::now(), get());
     tokio::time::advance(SECOND / 2).await;
-    layer.send(Request { received, ..late }).await.unwrap();
+    layer.send(Request::from(RequestParts { received, ..late.into_parts() })).await.unwrap();
     assert_eq!(*layer.inner.asked.lock().unwrap(), Some(received.instant + SECOND));
 
     let layer = Deadline::new(SECOND, origin());
     let earlier = Some(Instant::now() + SECOND / 10);
-    layer.send(Request { deadline: earlier, ..get() }).await.unwrap();
+    layer.send(Request::from(RequestParts { deadline: earlier, ..get().into_parts() })).await.unwrap();
     assert_eq!(*layer.inner.asked.lock().unwrap(), earlier);
 }
 

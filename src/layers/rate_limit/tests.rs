@@ -17,7 +17,7 @@ use super::plan::{Excess, KeyPlan, Quota};
 use super::{Key, LimitPlan, Limiter, RateLimit};
 use crate::clock::{self, Instant};
 use crate::error::{Error, Refusal};
-use crate::http::{Body, Request, RequestBody, Response, Trail, testing};
+use crate::http::{Body, Request, RequestBody, RequestParts, Response, Trail, testing};
 use crate::layers::Inner;
 use crate::metrics::Metrics;
 use crate::report::{Path, Report};
@@ -46,7 +46,7 @@ fn millis(millis: u64) -> Duration {
 
 fn request() -> Request {
     let client = [192, 0, 2, 1].into();
-    Request { client, ..testing::request(Method::GET, RequestBody::Empty) }
+    Request::from(RequestParts { client, ..testing::request(Method::GET, RequestBody::Empty).into_parts() })
 }
 
 mod plans {
@@ -339,8 +339,12 @@ mod keys {
     #[test]
     fn addresses() {
         let keyer = keyer("client_ip");
-        let key =
-            |address: &str| keyer.key(&Request { client: address.parse::<IpAddr>().unwrap(), ..request() });
+        let key = |address: &str| {
+            keyer.key(&Request::from(RequestParts {
+                client: address.parse::<IpAddr>().unwrap(),
+                ..request().into_parts()
+            }))
+        };
         // RFC 6177: an IPv6 client owns its /64.
         assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff:ffff:ffff:ffff"));
         assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));

@@ -13,7 +13,9 @@ use http::{HeaderMap, Method, Version};
 use crate::clock::{Instant, Now};
 use crate::error::Error;
 use crate::http::replay::{Replay, ReplayHandle};
-use crate::http::{Attempt, Interim, Params, Peer, Request, RequestBody, RequestId, Target, Trail};
+use crate::http::{
+    Attempt, Interim, Params, Peer, Request, RequestBody, RequestId, RequestParts, Target, Trail,
+};
 use crate::memory::{Memory, Use};
 
 /// A request that can be made again.
@@ -92,7 +94,7 @@ impl Template {
 
     /// The request of the attempt that [`attempt`](Self::attempt) tells of.
     pub(super) fn request(&self, body: RequestBody) -> Request {
-        Request {
+        Request::from(RequestParts {
             method: self.method.clone(),
             target: self.target.clone(),
             version: self.version,
@@ -108,7 +110,7 @@ impl Template {
             interim: self.interim.clone(),
             trail: self.trail.clone(),
             attempt: self.attempt.clone(),
-        }
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use tower_service::Service;
 use crate::clock::{self, Instant, Wall};
 use crate::error::{ClientError, Error, Refusal, UpstreamError, UpstreamErrorKind as Kind};
 use crate::http::testing::{incoming, request};
-use crate::http::{Body, Request, RequestBody, Response, Trail};
+use crate::http::{Body, Request, RequestBody, RequestParts, Response, Trail};
 use crate::layers::{Boxed, Inner};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -375,6 +375,7 @@ impl<'a> Service<Request> for &'a Script {
     fn call(&mut self, request: Request) -> Boxed<'a> {
         let script: &'a Script = self;
         let mut step = script.steps.lock().unwrap().pop_front().expect("an attempt too many");
+        let request = request.into_parts();
         Box::pin(async move {
             let mut seen = Seen {
                 number: request.attempt.number,
@@ -576,7 +577,7 @@ async fn an_attempt_that_hangs_is_cut_and_its_endpoint_avoided() {
             plan.backoff.base = Duration::ZERO;
         });
         let start = clock::now().instant;
-        assert_eq!(retry.outcome(Request { trail, ..get() }).await, "200");
+        assert_eq!(retry.outcome(Request::from(RequestParts { trail, ..get().into_parts() })).await, "200");
         let seen = retry.seen();
         assert!(seen[2].at - start < 210 * MS, "two attempts and no pause: {:?}", seen[2].at - start);
         assert!(seen[2].at - start >= 200 * MS);
@@ -591,7 +592,7 @@ async fn no_attempt_begins_beyond_the_deadline() {
         plan.backoff = BackoffPlan { base: 50 * MS, max: 50 * MS, factor: 1.0, jitter: Jitter::None };
     });
     let deadline = Some(clock::now().instant + 40 * MS);
-    assert_eq!(retry.outcome(Request { deadline, ..get() }).await, "503");
+    assert_eq!(retry.outcome(Request::from(RequestParts { deadline, ..get().into_parts() })).await, "503");
     assert_eq!(retry.counted(), ["deadline"]);
 }
 
@@ -613,12 +614,13 @@ async fn retry_after_is_respected() {
     let waited = retry(soon(), |_| {});
     let start = clock::now().instant;
     let deadline = Some(start + Duration::from_secs(10));
-    assert_eq!(waited.outcome(Request { deadline, ..get() }).await, "200");
+    assert_eq!(waited.outcome(Request::from(RequestParts { deadline, ..get().into_parts() })).await, "200");
     assert!(waited.seen()[1].at - start >= Duration::from_secs(2));
 
     let given_up = retry([Step::Status(503, Some("11"))], |_| {});
     let deadline = Some(clock::now().instant + Duration::from_secs(10));
-    let response = given_up.send(Request { deadline, ..get() }).await.unwrap();
+    let response =
+        given_up.send(Request::from(RequestParts { deadline, ..get().into_parts() })).await.unwrap();
     assert_eq!(response.headers[header::RETRY_AFTER], "11");
     assert_eq!(given_up.counted(), ["retry_after"]);
 

@@ -11,7 +11,7 @@ use super::config::{HeaderRulesConfig, RewriteConfig};
 use super::*;
 use crate::error::{ClientError, Error};
 use crate::http::testing::request;
-use crate::http::{Body, Params, Request, RequestBody, Response};
+use crate::http::{Body, Params, Request, RequestBody, RequestParts, Response};
 use crate::layers::Inner;
 use crate::report::{Path, Report};
 
@@ -69,7 +69,8 @@ impl Service<Request> for &Origin {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        *self.asked.lock().unwrap() = Some((request.target.path_and_query, request.headers));
+        let parts = request.into_parts();
+        *self.asked.lock().unwrap() = Some((parts.target.path_and_query, parts.headers));
         ready(self.answer.lock().unwrap().take().unwrap())
     }
 }
@@ -106,7 +107,7 @@ fn rewritten_paths() {
         let mut report = Report::new();
         let plan = rewriting(path, prefix, &mut report);
         assert!(report.problems().is_empty(), "{:?}", report.problems());
-        let target = get(from).target;
+        let target = get(from).into_parts().target;
         let changed = plan.rewrite.and_then(|rewrite| rewrite.apply(&target, &params(captured)).unwrap());
         assert_eq!(changed.unwrap_or(target.path_and_query).as_str(), to, "{path:?} {prefix:?} {from}");
     }
@@ -115,7 +116,7 @@ fn rewritten_paths() {
 #[test]
 fn a_rewrite_that_grows_too_long_is_refused() {
     let plan = rewriting(Some("/{id}{id}{id}{id}"), None, &mut Report::new());
-    let target = get("/").target;
+    let target = get("/").into_parts().target;
     let long = "x".repeat(30_000);
     let rewritten = plan.rewrite.unwrap().apply(&target, &params(&[("id", &long)]));
     assert_eq!(rewritten, Err(crate::http::normalize::TargetError::TooLong));
@@ -216,7 +217,10 @@ async fn the_inner_service_sees_the_changed_request() {
         &mut Report::new(),
     );
     let layer = TransformRequest::new(&plan, Origin::ok());
-    layer.send(Request { params: params(&[("id", "7")]), ..get("/x/7?q") }).await.unwrap();
+    layer
+        .send(Request::from(RequestParts { params: params(&[("id", "7")]), ..get("/x/7?q").into_parts() }))
+        .await
+        .unwrap();
     let (asked, headers) = layer_asked(&layer).unwrap();
     assert_eq!(asked.as_str(), "/v1/7?q");
     assert_eq!(headers["x-env"], "prod");
@@ -224,7 +228,10 @@ async fn the_inner_service_sees_the_changed_request() {
     // A value that makes the path ambiguous is the client's fault, and nothing is sent.
     let bad = rewriting(Some("/a%2F{id}"), None, &mut Report::new());
     let layer = TransformRequest::new(&bad, Origin::ok());
-    let error = layer.send(Request { params: params(&[("id", "..")]), ..get("/") }).await.unwrap_err();
+    let error = layer
+        .send(Request::from(RequestParts { params: params(&[("id", "..")]), ..get("/").into_parts() }))
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Client(ClientError::BadRequest("target_disguised_dots"))), "{error}");
     assert!(layer_asked(&layer).is_none());
 }
@@ -255,7 +262,7 @@ proptest! {
         let mut report = Report::new();
         let plan = rewriting(Some(&template), None, &mut report);
         if let Some(rewrite) = plan.rewrite {
-            let target = get("/?q").target;
+            let target = get("/?q").into_parts().target;
             if let Ok(Some(changed)) = rewrite.apply(&target, &params(&[("id", &id), ("rest", &rest)])) {
                 prop_assert!(changed.path().starts_with('/'));
                 prop_assert!(!changed.path().split('/').any(|segment| segment == "." || segment == ".."));

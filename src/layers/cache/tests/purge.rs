@@ -16,7 +16,7 @@ impl Bench {
     }
 
     fn name_of_url(&self, path: &str) -> Name {
-        let target = self.request(Method::GET, path, 0, &[]).target;
+        let target = self.request(Method::GET, path, 0, &[]).into_parts().target;
         self.cache.control().unwrap().url(&target)
     }
 
