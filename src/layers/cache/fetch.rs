@@ -211,7 +211,8 @@ impl<S: Inner> Cache<S> {
         let join = core.store.flights().join(&listed_key, &request.headers, fetch.selector.clone(), None);
         if let Join::Lead(interest) = join {
             interest.flight().go_on();
-            let copy = Request { deadline: None, ..fill::plain_copy(request, Trail::off()) };
+            let mut copy = fill::plain_copy(request, Trail::off());
+            copy.deadline = None;
             self.launch(core, copy, &fetch, listed_key, &interest, None);
         }
     }
