@@ -194,6 +194,8 @@ pub enum UpstreamErrorKind {
     BodyIncomplete,
     /// The route's deadline passed: 504.
     Deadline,
+    /// The origin answered others, who asked for the same at the same time, with an error of its own: 503.
+    Trouble,
 }
 
 impl UpstreamErrorKind {
@@ -214,6 +216,7 @@ impl UpstreamErrorKind {
             Self::BodyTimeout => "response_body_timeout",
             Self::BodyIncomplete => "response_incomplete",
             Self::Deadline => "deadline",
+            Self::Trouble => "origin_trouble",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The cache's part of the admin API.
 //!
-//! - `POST /api/v1/cache/purge` with `{"url": ...}`, `{"prefix": ...}`, `{"tag": ...}` or `{"all": true}`, and
-//!   if wanted `"soft": true` and `"route": ...`.
+//! - `POST /api/v1/cache/purge` with `{"url": ...}`, `{"prefix": ...}`, `{"tag": ...}` or `{"all": true}`,
+//!   and if wanted `"soft": true` and `"route": ...`.
 //! - `GET /api/v1/cache/entry?url=...`: what is stored under a URL; never a body, never a field's value that
 //!   could be a secret.
 //!

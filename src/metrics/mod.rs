@@ -32,7 +32,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use counter::Counter;
+pub use counter::{Counter, Seconds};
 pub use gauge::{Gauge, GaugeHold, Level};
 pub use histogram::{Histogram, Reading};
 pub use registry::{Labels, MAX_SERIES};
@@ -55,6 +55,12 @@ pub struct Metrics(Arc<Registry>);
 impl Metrics {
     /// The counter of that name and labels; the same handle for the same ones. The name ends in `_total`.
     pub fn counter(&self, name: &'static str, help: &'static str, labels: &[Label<'_>]) -> Counter {
+        self.0.resolve(name, help, labels)
+    }
+
+    /// The sum of durations of that name and labels; the same handle for the same ones. The name ends in
+    /// `_seconds_total`, or tells after `seconds` of what.
+    pub fn seconds(&self, name: &'static str, help: &'static str, labels: &[Label<'_>]) -> Seconds {
         self.0.resolve(name, help, labels)
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Counter, Gauge, Histogram, Label, Level};
+use super::{Counter, Gauge, Histogram, Label, Level, Seconds};
 
 /// How many label sets one family may have; those beyond it are counted together, under the value `other`.
 pub const MAX_SERIES: usize = 10_000;
@@ -65,6 +65,7 @@ pub(super) type Callback = Arc<dyn Fn() -> f64 + Send + Sync>;
 #[derive(Clone)]
 pub(super) enum Handle {
     Counter(Counter),
+    Seconds(Seconds),
     Gauge(Gauge),
     Level(Level),
     Histogram(Histogram),
@@ -75,7 +76,7 @@ pub(super) enum Handle {
 impl Handle {
     const fn kind(&self) -> Kind {
         match self {
-            Self::Counter(_) | Self::Total(_) => Kind::Counter,
+            Self::Counter(_) | Self::Seconds(_) | Self::Total(_) => Kind::Counter,
             Self::Gauge(_) | Self::Level(_) | Self::Value(_) => Kind::Gauge,
             Self::Histogram(_) => Kind::Histogram,
         }
@@ -102,7 +103,7 @@ macro_rules! metric {
     )*};
 }
 
-metric! { Counter Gauge Level Histogram }
+metric! { Counter Seconds Gauge Level Histogram }
 
 /// All series of one name.
 struct Family {

@@ -31,6 +31,7 @@ pub(super) fn encode(families: &[Snapshot]) -> String {
 fn encode_series(out: &mut String, name: &str, labels: &Labels, handle: &Handle) {
     match handle {
         Handle::Counter(counter) => sample(out, name, "", labels, None, counter.get()),
+        Handle::Seconds(sum) => sample(out, name, "", labels, None, seconds(&sum.get())),
         Handle::Gauge(gauge) => sample(out, name, "", labels, None, gauge.get()),
         Handle::Level(level) => sample(out, name, "", labels, None, level.get()),
         Handle::Value(value) | Handle::Total(value) => {

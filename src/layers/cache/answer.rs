@@ -148,7 +148,8 @@ impl Core {
                 let marks = self.updated_marks(entry, update, &headers, entry.marks().since());
                 self.plan.tags.strip(&mut headers);
                 let body = entry.stored_body();
-                let fresh = Entry::new(entry.status(), &headers, lifetime, variant, marks, body);
+                let fresh =
+                    Entry::new(entry.status(), &headers, lifetime, variant, marks, body).worth(entry.cost());
                 self.store.replace(fetch.key(), entry.id(), Arc::new(fresh)).await;
             }
         }
@@ -167,6 +168,6 @@ fn stand_in_for<'a>(fetch: &'a Fetch, error: &Error) -> Option<(&'a Arc<Entry>, 
 }
 
 /// Now, and never before the request came, whatever the wall clock does.
-fn now_for(request: &Request) -> Wall {
+pub(super) fn now_for(request: &Request) -> Wall {
     clock::now().wall.max(request.received.wall)
 }

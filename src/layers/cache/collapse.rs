@@ -26,11 +26,13 @@ pub enum Collapse {
     NoCache,
     /// The route's last answers could not be shared.
     NeverShared,
+    /// What is arriving is no longer fresh for this request.
+    Outdated,
 }
 
 impl Collapse {
     /// All, in the order of their discriminants.
-    pub const ALL: [Self; 4] = [Self::Yes, Self::Disabled, Self::NoCache, Self::NeverShared];
+    pub const ALL: [Self; 5] = [Self::Yes, Self::Disabled, Self::NoCache, Self::NeverShared, Self::Outdated];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
@@ -39,6 +41,7 @@ impl Collapse {
             Self::Disabled => "collapse-disabled",
             Self::NoCache => "client-no-cache",
             Self::NeverShared => "never-shared",
+            Self::Outdated => "outdated",
         }
     }
 

@@ -46,11 +46,17 @@ pub struct CacheConfig {
     pub stale_while_revalidate: Time,
     /// How long a stale entry is served when the origin fails, when the origin says nothing.
     pub stale_if_error: Time,
+    /// The statuses of an origin in trouble: a stale entry is served in their place, as far as
+    /// `stale_if_error` and the origin allow, and those who wait for the same answer ask once more, together.
+    pub stale_on_status: Vec<u16>,
     /// How long a stale entry is served when admission refuses.
     pub stale_on_overload: Time,
     /// Whether a response with `s-maxage` may be served stale. RFC 9111 §5.2.2.10 lets `s-maxage` forbid it
     /// like `proxy-revalidate`.
     pub s_maxage_stale: SMaxageStale,
+    /// Refresh what is asked for often in the background shortly before it is stale, so that no client waits
+    /// for it: entries whose clients would wait a second together in the last tenth of their lifetime.
+    pub refresh_ahead: bool,
     /// Let one request fetch for all that ask for the same at the same time.
     pub collapse: bool,
     /// How many variants (`Vary`) of a key are kept: those stored or confirmed last. The first time that a
@@ -96,8 +102,10 @@ impl Default for CacheConfig {
             heuristic: false,
             stale_while_revalidate: Time::secs(0),
             stale_if_error: Time::secs(300),
+            stale_on_status: vec![500, 502, 503, 504],
             stale_on_overload: Time::secs(300),
             s_maxage_stale: SMaxageStale::Explicit,
+            refresh_ahead: false,
             collapse: true,
             max_variants: 32,
             honor_client_no_cache: true,

@@ -17,6 +17,7 @@ use super::meter::Meter;
 use super::plan::CachePlan;
 use super::post;
 use super::purge::{Marks, Mode, Purges, Site};
+use super::refresh::Permits;
 use super::serve;
 use super::status::Outcome;
 use super::storable::{self, Exchange, NotStored};
@@ -38,6 +39,8 @@ pub struct Core {
     pub meter: Meter,
     /// What the route's answers for unknown keys were like.
     pub evidence: Evidence,
+    /// How much the route may refresh at once.
+    pub permits: Permits,
 }
 
 /// What a response's head says about storing it.

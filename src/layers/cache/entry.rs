@@ -1,7 +1,8 @@
 //! A stored response: complete, immutable, shared by everybody it answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -37,6 +38,10 @@ pub struct Entry {
     fields: Fields,
     marks: Marks,
     plain: bool,
+    /// How long the origin took for it, in milliseconds.
+    cost_ms: u32,
+    /// How often it was asked for lately: see [`refresh`](super::refresh).
+    asked: AtomicU32,
     body: StoredBody,
 }
 
@@ -122,6 +127,8 @@ impl Entry {
             plain: !headers.contains_key(&fields::CACHE_STATUS),
             fields,
             marks,
+            cost_ms: 0,
+            asked: AtomicU32::new(0),
             body,
         }
     }
@@ -130,6 +137,22 @@ impl Entry {
     #[must_use]
     pub fn with_body(self, body: StoredBody) -> Self {
         Self { body, ..self }
+    }
+
+    /// The same entry, which took the origin so long.
+    #[must_use]
+    pub fn worth(self, cost: Duration) -> Self {
+        Self { cost_ms: u32::try_from(cost.as_millis()).unwrap_or(u32::MAX), ..self }
+    }
+
+    /// How long the origin took for the whole of it.
+    pub const fn cost(&self) -> Duration {
+        Duration::from_millis(self.cost_ms as u64)
+    }
+
+    /// Counts `times` that it was asked for, and returns how often that was in all.
+    pub(super) fn ask(&self, times: u32) -> u32 {
+        self.asked.fetch_add(times, Ordering::Relaxed).saturating_add(times)
     }
 
     /// Its number, unique in the process.

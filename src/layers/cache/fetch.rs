@@ -7,9 +7,10 @@
 //!            └ full ── alone  └ failed ──── stale, or one more flight ───┘
 //! ```
 //!
-//! A follower whose flight failed tries once more, and then again one leads and the others follow; only a
-//! response that cannot be shared sends them off alone, all at once. So a broken origin meets one request a
-//! key at a time, and a private resource costs its readers one wait and then, for some seconds, none.
+//! A follower whose flight failed, or brought word of an origin in trouble, tries once more, and then again
+//! one leads and the others follow; when that fails too, all of them do. Only a response that cannot be
+//! shared sends them off alone, all at once. So a broken origin meets one request a key at a time, and a
+//! private resource costs its readers one wait and then, for some seconds, none.
 
 use std::sync::Arc;
 
@@ -17,20 +18,22 @@ use http::Method;
 use tokio::sync::oneshot;
 
 use crate::clock;
-use crate::error::{Error, InternalError};
-use crate::http::{Request, Response, Trail};
+use crate::error::{Error, InternalError, UpstreamError, UpstreamErrorKind};
+use crate::http::{Request, Response};
 use crate::layers::Inner;
 
+use super::answer::now_for;
 use super::collapse::Collapse;
 use super::core::Core;
 use super::directives::RequestDirectives;
 use super::entry::Entry;
 use super::fill::{self, Led, Order};
 use super::flight::{Apart, Interest, Join, Landing, flight_key, patience};
-use super::freshness::{self, Revalidate, Timing};
+use super::freshness::{Revalidate, Timing};
 use super::layer::Cache;
 use super::purge::Mode;
 use super::ranged::{self, Ranged};
+use super::refresh::Permit;
 use super::status::{Forward, Forwarded, HitKind};
 use super::storable;
 use super::vary::Variant;
@@ -125,6 +128,16 @@ impl Fetch {
         self.ranged.as_ref().and_then(Ranged::scope)
     }
 
+    /// What is stored, where it is stale or to be refreshed.
+    pub(super) fn stale_entry(&self) -> Option<&Arc<Entry>> {
+        self.stale.as_ref().map(|stale| &stale.entry)
+    }
+
+    /// The variant it asks for, where the key's `Vary` is known.
+    pub(super) const fn selector(&self) -> Option<&Variant> {
+        self.selector.as_ref()
+    }
+
     /// Whether nothing is known of its key.
     fn is_unknown(&self) -> bool {
         self.forward == Forward::UriMiss && self.selector.is_none() && self.ranged.is_none()
@@ -181,13 +194,15 @@ impl<S: Inner> Cache<S> {
         core.meter.collapse(fetch.collapse);
         let mut failures = 0;
         for _ in 0..ROUNDS {
-            let flights = core.store.flights();
+            let (flights, now) = (core.store.flights(), clock::now().instant);
             let join = match fetch.collapse {
                 Collapse::Yes => {
                     let (selector, scope) = (fetch.selector.clone(), fetch.scope());
-                    flights.join(&listed_key, &request.headers, selector, scope.as_deref())
+                    flights.join(&listed_key, &request.headers, selector, scope.as_deref(), now)
                 }
-                Collapse::Disabled | Collapse::NoCache | Collapse::NeverShared => flights.solo(&listed_key),
+                Collapse::Disabled | Collapse::NoCache | Collapse::NeverShared | Collapse::Outdated => {
+                    flights.solo(&listed_key, now)
+                }
             };
             let round = match join {
                 Join::Lead(interest) => self.lead(core, &request, &mut fetch, &listed_key, interest).await,
@@ -205,27 +220,19 @@ impl<S: Inner> Cache<S> {
         self.alone_or_stale(core, request, fetch, "too-many-rounds").await
     }
 
-    /// Refreshes an entry in the background, unless that is under way.
-    pub(super) fn refresh(&self, core: &Arc<Core>, request: &Request, fetch: Fetch) {
-        let listed_key = flight_key(&fetch.key, core.is_restricted(&request.headers));
-        let join = core.store.flights().join(&listed_key, &request.headers, fetch.selector.clone(), None);
-        if let Join::Lead(interest) = join {
-            interest.flight().go_on();
-            let mut copy = fill::plain_copy(request, Trail::off());
-            copy.deadline = None;
-            self.launch(core, copy, &fetch, listed_key, &interest, None);
-        }
-    }
-
-    fn launch(
+    pub(super) fn launch(
         &self,
         core: &Arc<Core>,
         request: Request,
         fetch: &Fetch,
         flight_key: Box<[u8]>,
         interest: &Interest,
-        leader: Option<oneshot::Sender<Led>>,
+        leader: Result<oneshot::Sender<Led>, Permit>,
     ) {
+        let (leader, permit) = match leader {
+            Ok(leader) => (Some(leader), None),
+            Err(permit) => (None, Some(permit)),
+        };
         let order = Order {
             flight: Arc::clone(interest.flight()),
             flight_key,
@@ -237,6 +244,7 @@ impl<S: Inner> Cache<S> {
             ranged: fetch.ranged.clone(),
             stale_on_error: fetch.stale_on_error().is_some(),
             leader,
+            permit,
         };
         fill::launch(Arc::clone(&self.inner), Arc::clone(core), order);
     }
@@ -253,7 +261,7 @@ impl<S: Inner> Cache<S> {
         fetch.forget_purged(core, request);
         let (sender, receiver) = oneshot::channel();
         let copy = fill::plain_copy(request, request.trail.clone());
-        self.launch(core, copy, fetch, listed_key.into(), &interest, Some(sender));
+        self.launch(core, copy, fetch, listed_key.into(), &interest, Ok(sender));
         let led = receiver.await;
         fetch.forget_purged(core, request);
         match led {
@@ -301,6 +309,7 @@ impl<S: Inner> Cache<S> {
         if core.took_off_too_early(interest.flight(), &request.target) {
             return leave();
         }
+        let late = interest.flight().has_landed();
         let landed = tokio::time::timeout_at(patience(request), interest.flight().landed()).await;
         fetch.forget_purged(core, request);
         if landed.as_ref().is_ok_and(|landing| core.is_outdated(landing, &request.target)) {
@@ -314,6 +323,12 @@ impl<S: Inner> Cache<S> {
                     fetch.selector = core.variant(&lead.headers, &request.headers);
                     return if fetch.selector.is_some() { Round::Again } else { Round::Alone("vary") };
                 }
+                // Who waits for a head gets what comes (RFC 9111 §4). Who comes later gets what would answer
+                // it from the store, were it complete.
+                if late && !lead.lifetime.answers(&fetch.asked, now_for(request)) {
+                    fetch.collapse = Collapse::Outdated;
+                    return Round::Again;
+                }
                 match core.shared(request, fetch, &lead, interest, true) {
                     Some(response) => Round::Done(Ok(response)),
                     None => Round::Alone("first-bytes-gone"),
@@ -325,6 +340,14 @@ impl<S: Inner> Cache<S> {
             Ok(Landing::Confirmed(_)) => Round::Alone("vary"),
             Ok(Landing::Apart(Apart { trouble: true, .. })) if fetch.stale_on_error().is_some() => {
                 Round::Done(core.stand_in(request, fetch.stale_on_error(), HitKind::StaleIfError))
+            }
+            Ok(Landing::Apart(Apart { trouble: true, .. })) => {
+                *failures += 1;
+                if *failures > 1 {
+                    let trouble = UpstreamError::sent(UpstreamErrorKind::Trouble);
+                    return Round::Done(core.fall_back(request, fetch, trouble.into()));
+                }
+                Round::Again
             }
             Ok(Landing::Apart(Apart { reason, .. })) => Round::Alone(reason),
             Ok(Landing::Failed(error)) => {
@@ -361,7 +384,7 @@ impl<S: Inner> Cache<S> {
         let result = ranged::checked(ranged::is_for_the_whole(&own), self.inner.send(request).await);
         fetch.forget_purged(core, &own);
         match result {
-            Ok(response) if freshness::is_error(response.status) && fetch.stale_on_error().is_some() => {
+            Ok(response) if core.plan.is_trouble(response.status) && fetch.stale_on_error().is_some() => {
                 core.stand_in(&own, fetch.stale_on_error(), HitKind::StaleIfError)
             }
             Err(error) => core.fall_back(&own, &fetch, error),
@@ -380,7 +403,7 @@ impl<S: Inner> Cache<S> {
         let result = self.inner.send(request).await;
         fetch.forget_purged(core, &own);
         let response = match result {
-            Ok(response) if freshness::is_error(response.status) && fetch.stale_on_error().is_some() => {
+            Ok(response) if core.plan.is_trouble(response.status) && fetch.stale_on_error().is_some() => {
                 return core.stand_in(&own, fetch.stale_on_error(), HitKind::StaleIfError);
             }
             Ok(mut response) => {

@@ -13,7 +13,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use tokio::sync::oneshot;
 
-use crate::clock::{self, Now};
+use crate::clock::{self, Instant, Now};
 use crate::error::{Error, InternalError};
 use crate::http::{Attempt, Request, RequestBody, RequestParts, Response, Trail};
 use crate::layers::Inner;
@@ -24,8 +24,9 @@ use super::core::{Core, Verdict};
 use super::directives::{RequestDirectives, ResponseDirectives};
 use super::entry::Entry;
 use super::flight::{Apart, Flight, Landing, Lead};
-use super::freshness::{self, Timing};
+use super::freshness::Timing;
 use super::ranged::{self, Ranged};
+use super::refresh::Permit;
 use super::share::length_of;
 use super::storable::{self, NotStored};
 use super::validate;
@@ -55,6 +56,8 @@ pub struct Order {
     pub stale_on_error: bool,
     /// Who waits for it; nobody where it refreshes an entry in the background.
     pub leader: Option<oneshot::Sender<Led>>,
+    /// Its place among those that nobody waits for.
+    pub permit: Option<Permit>,
 }
 
 /// What a leader gets.
@@ -109,7 +112,8 @@ pub fn launch<S: Inner>(inner: Arc<S>, core: Arc<Core>, order: Order) {
 
 /// The same for a response that is there already, to a request that was `sent` then.
 pub fn adopt(core: Arc<Core>, order: Order, response: Response, sent: Now) {
-    tokio::spawn(Fill::new(core, order).arrive(response, sent));
+    let fill = Fill { sent: sent.instant, ..Fill::new(core, order) };
+    tokio::spawn(fill.arrive(response, sent));
 }
 
 /// A flight on the list. However the fill ends, it leaves the list and no follower waits for ever.
@@ -144,8 +148,13 @@ pub(super) struct Fill {
     stale_on_error: bool,
     pub(super) background: bool,
     pub(super) leader: Option<oneshot::Sender<Led>>,
-    _counted: GaugeHold,
+    /// When the origin was asked.
+    pub(super) sent: Instant,
+    pub(super) _counted: Counted,
 }
+
+/// What counts a fill while it is under way.
+pub(super) type Counted = (GaugeHold, Option<Permit>);
 
 impl Fill {
     fn new(core: Arc<Core>, order: Order) -> Self {
@@ -162,12 +171,14 @@ impl Fill {
             stale_on_error: order.stale_on_error,
             background: order.leader.is_none(),
             leader: order.leader,
-            _counted: counted,
+            sent: clock::now().instant,
+            _counted: (counted, order.permit),
         }
     }
 
     async fn run<S: Inner>(mut self, inner: Arc<S>) {
         let sent = clock::now();
+        self.sent = sent.instant;
         let Some(mut first) = self.ask(&*inner, true).await else { return };
         while let Some(ranged) = self.ranged.clone() {
             match self.sort(&ranged, first, sent) {
@@ -196,9 +207,13 @@ impl Fill {
             }
             (first, _) => first,
         };
+        self.core.meter.origin_time(clock::now().instant - sent.instant);
         match result {
             Ok(response) => self.arrive(response, sent).await,
-            Err(error) => self.land(Landing::Failed(error)),
+            Err(error) => {
+                self.rest_if(true);
+                self.land(Landing::Failed(error));
+            }
         }
     }
 
@@ -256,7 +271,9 @@ impl Fill {
                 let marks = self.core.updated_marks(stale, update, &headers, self.listing.flight.since());
                 self.core.plan.tags.strip(&mut headers);
                 let Verdict { lifetime, variant } = verdict;
-                let entry = Entry::new(status, &headers, lifetime, variant, marks, stale.stored_body());
+                let entry = Entry::new(status, &headers, lifetime, variant, marks, stale.stored_body())
+                    .worth(stale.cost());
+                self.rest_if(false);
                 let entry = Arc::new(entry);
                 self.store(&entry).await;
                 self.land(Landing::Confirmed(entry));
@@ -291,7 +308,7 @@ impl Fill {
     /// A response: shared and stored, or for the leader alone.
     async fn arrive(mut self, response: Response, sent: Now) {
         let now = clock::now();
-        if self.stale_on_error && freshness::is_error(response.status) {
+        if self.stale_on_error && self.core.plan.is_trouble(response.status) {
             return self.keep_apart(response, "origin-error").await;
         }
         if response.status == StatusCode::PARTIAL_CONTENT && !self.is_for_a_range() {
@@ -319,7 +336,8 @@ impl Fill {
 
     /// The response is for the leader alone; the followers go on at once, each on its own.
     async fn keep_apart(mut self, response: Response, reason: &'static str) {
-        let apart = Apart { reason, trouble: freshness::is_error(response.status) };
+        let apart = Apart { reason, trouble: self.core.plan.is_trouble(response.status) };
+        self.rest_if(apart.trouble);
         self.core.meter.not_stored(reason);
         let tells = self.ranged.is_none()
             && !response.status.is_server_error()
@@ -337,6 +355,17 @@ impl Fill {
         }
         if let Some(leader) = self.leader.take() {
             let _ = leader.send(Led::Own(response, apart));
+        }
+    }
+
+    /// Where nobody waits for it, a key whose origin is in trouble is left alone for a while; how it goes for
+    /// those who wait tells the others.
+    pub(super) fn rest_if(&self, trouble: bool) {
+        let rests = self.core.store.rests();
+        if !trouble {
+            rests.recovered(&self.key);
+        } else if self.background {
+            rests.failed(&self.key, clock::now().instant, fastrand::f64());
         }
     }
 

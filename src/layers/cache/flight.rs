@@ -27,6 +27,10 @@ use super::vary::Variant;
 /// How many flights may be under way at once; beyond them requests go alone.
 const MAX_FLIGHTS: usize = 16_384;
 
+/// How old a flight may be, without a response head, for a request to follow it: who comes later asks anew,
+/// so that one request that hangs does not hold up a key.
+pub const MAX_AGE: Duration = Duration::from_secs(10);
+
 /// Over how many locks the flights are spread.
 const SHARDS: usize = 16;
 
@@ -63,6 +67,7 @@ pub struct Flight {
     since: u64,
     /// The part it brings, as its request named it; none where it brings the whole.
     scope: Option<Box<[u8]>>,
+    took_off: Instant,
     landing: watch::Sender<Option<Landing>>,
     interest: AtomicUsize,
     left: Notify,
@@ -161,12 +166,19 @@ impl Drop for Interest {
 }
 
 impl Flight {
-    fn new(open: bool, selector: Option<Variant>, scope: Option<&[u8]>, since: u64) -> Arc<Self> {
+    fn new(
+        open: bool,
+        selector: Option<Variant>,
+        scope: Option<&[u8]>,
+        since: u64,
+        took_off: Instant,
+    ) -> Arc<Self> {
         Arc::new(Self {
             open,
             selector,
             scope: scope.map(Into::into),
             since,
+            took_off,
             landing: watch::Sender::new(None),
             interest: AtomicUsize::new(0),
             left: Notify::new(),
@@ -220,6 +232,16 @@ impl Flight {
             Some(landing) => landing,
             None => std::future::pending().await,
         }
+    }
+
+    /// Whether it has landed.
+    pub fn has_landed(&self) -> bool {
+        self.landing.borrow().is_some()
+    }
+
+    /// Whether it has been waiting for a response head for too long to be followed.
+    fn hangs(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.took_off) > MAX_AGE && !self.has_landed()
     }
 
     /// Waits until nobody is interested.
@@ -284,21 +306,22 @@ impl Flights {
         headers: &HeaderMap,
         selector: Option<Variant>,
         scope: Option<&[u8]>,
+        now: Instant,
     ) -> Join {
         let mut shard = self.shard(key);
         let flights = shard.get(key);
         let suitable =
-            |flight: &&Arc<Flight>| flight.is_alive() && flight.suits(headers, selector.as_ref(), scope);
+            |flight: &&Arc<Flight>| flight.is_alive() && !flight.hangs(now) && flight.suits(headers, selector.as_ref(), scope);
         if let Some(flight) = flights.and_then(|all| all.iter().find(suitable)) {
             return Join::Follow(flight.interest());
         }
-        self.list(&mut shard, key, Flight::new(true, selector, scope, self.purges.begin()))
+        self.list(&mut shard, key, Flight::new(true, selector, scope, self.purges.begin(), now))
     }
 
     /// Leads a flight that nobody can follow. It is listed all the same: an invalidation of the key must find
     /// it.
-    pub fn solo(&self, key: &[u8]) -> Join {
-        self.list(&mut self.shard(key), key, Flight::new(false, None, None, self.purges.begin()))
+    pub fn solo(&self, key: &[u8], now: Instant) -> Join {
+        self.list(&mut self.shard(key), key, Flight::new(false, None, None, self.purges.begin(), now))
     }
 
     fn list(&self, shard: &mut Shard, key: &[u8], flight: Arc<Flight>) -> Join {

@@ -200,6 +200,22 @@ impl Lifetime {
         }
     }
 
+    /// Whether it answers this request now without the origin's consent, and is not to be replaced meanwhile.
+    pub fn answers(&self, request: &RequestDirectives, now: Wall) -> bool {
+        matches!(self.judge(request, now), Freshness::Fresh | Freshness::MaxStale)
+    }
+
+    /// Whether it is fresh.
+    pub fn is_fresh(&self, now: Wall) -> bool {
+        self.age(now) < self.fresh_for.get() && !self.no_cache
+    }
+
+    /// Whether it is fresh, and no more than a tenth of its lifetime is left.
+    pub fn is_nearly_over(&self, now: Wall) -> bool {
+        let left = self.fresh_for.get().saturating_sub(self.age(now));
+        !left.is_zero() && left <= self.fresh_for.get() / 10
+    }
+
     /// What the entry is good for, for this request, now.
     pub fn judge(&self, request: &RequestDirectives, now: Wall) -> Freshness {
         let age = self.age(now);
@@ -262,15 +278,11 @@ pub struct Revalidate {
     /// The entry is fresh and the request's directives ask for more: `fwd=request`. Else it is stale:
     /// `fwd=stale`.
     pub requested: bool,
-    /// It may be served when the origin fails: no answer, or one that [`is_error`] (RFC 5861 §4).
+    /// It may be served when the origin fails: no answer, or one with a status of `stale_on_status` (RFC 5861
+    /// §4).
     pub on_error: bool,
     /// It may be served when admission refuses.
     pub on_overload: bool,
-}
-
-/// Whether an origin's status counts as its failure: 500, 502, 503 or 504 (RFC 5861 §4).
-pub const fn is_error(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
 /// Whether a lifetime may be guessed for a status without further word from the origin (RFC 9110 §15.1); 206

@@ -28,6 +28,7 @@ use super::plan::CachePlan;
 use super::purge::method::is_purge;
 use super::purge::{Control, Mode};
 use super::ranged;
+use super::refresh::{self, Permits};
 use super::status::{Forward, Forwarded, Hit, HitKind, Outcome};
 use super::storable::{self, Bypass};
 use super::store::{Peek, Slot, Store};
@@ -55,7 +56,7 @@ impl<S> Cache<S> {
         let core = plan.filter(|plan| plan.enabled).map(|plan| {
             let (meter, evidence) = (Meter::new(metrics, route), Evidence::default());
             let purges = Arc::clone(store.purges());
-            Arc::new(Core { plan, namespace, store, purges, meter, evidence })
+            Arc::new(Core { plan, namespace, store, purges, meter, evidence, permits: Permits::default() })
         });
         Self { inner: Arc::new(inner), core }
     }
@@ -63,6 +64,13 @@ impl<S> Cache<S> {
     /// A handle for operators, if anything is cached here.
     pub fn control(&self) -> Option<Control> {
         self.core.clone().map(Control)
+    }
+}
+
+#[cfg(test)]
+impl<S> Cache<S> {
+    pub(super) fn core(&self) -> Option<&Core> {
+        self.core.as_deref()
     }
 }
 
@@ -127,7 +135,7 @@ impl Core {
             }
         };
         let response = self.hit(request, entry, kind, now);
-        if kind == HitKind::StaleWhileRevalidate {
+        if kind == HitKind::StaleWhileRevalidate || self.plan.refresh_ahead && refresh::is_due(entry, now) {
             return Step::Refresh(response, Fetch::in_background(key, Arc::clone(entry)));
         }
         Step::Done(Ok(response))
@@ -171,9 +179,10 @@ impl Core {
     /// The answer of an entry without asking the origin.
     pub(super) fn hit(&self, request: &Request, entry: &Entry, kind: HitKind, now: Wall) -> Response {
         if kind == HitKind::Fresh && !validate::is_conditional(&request.headers) {
-            self.meter.fresh_hit(&request.trail);
+            self.meter.fresh_hit(&request.trail, entry.cost());
             return entry.fresh_hit(&request.method, now);
         }
+        self.meter.saved(entry.cost());
         let outcome = Outcome::Hit(Hit { ttl: entry.lifetime().ttl(now), kind });
         self.answer(request, entry, &outcome, now)
     }
@@ -211,7 +220,7 @@ impl<'a, S: Inner> Service<Request> for &'a Cache<S> {
         match core.look(&request, asked) {
             Step::Done(result) => Either::now(result),
             Step::Refresh(response, fetch) => {
-                cache.refresh(core, &request, fetch);
+                cache.refresh(core, &request, &fetch);
                 Either::now(Ok(response))
             }
             Step::Pass(forwarded) => cache.pass(core, request, forwarded),
@@ -264,7 +273,7 @@ impl<S: Inner> Cache<S> {
         match core.decide(&request, &key, slot.as_deref(), asked, request.received.wall) {
             Step::Done(result) => result,
             Step::Refresh(response, fetch) => {
-                self.refresh(core, &request, fetch);
+                self.refresh(core, &request, &fetch);
                 Ok(response)
             }
             Step::Pass(forwarded) => self.alone(core, request, forwarded).await,

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::http::{Response, Trail, fields};
-use crate::metrics::{Counter, Gauge, GaugeHold, Metrics};
+use crate::metrics::{Counter, Gauge, GaugeHold, Histogram, Metrics, Seconds};
 
 use super::collapse::Collapse;
 use super::status::{Hit, HitKind, Outcome};
@@ -21,6 +22,9 @@ pub struct Meter {
     collapsed: Counter,
     stored: Counter,
     stored_bytes: Counter,
+    saved: Seconds,
+    origin: Histogram,
+    filled: Histogram,
     fills: Gauge,
     variants_dropped: Counter,
     /// Whether the operator was told that variants are dropped.
@@ -29,6 +33,8 @@ pub struct Meter {
     others: Counters<(&'static str, &'static str)>,
     /// The responses that were not stored, by reason.
     not_stored: Counters<&'static str>,
+    /// Refreshes by reason and decision.
+    refreshes: Counters<(&'static str, &'static str)>,
 }
 
 /// Counters that are resolved when they are first needed.
@@ -84,11 +90,27 @@ impl Meter {
                 &labels,
             ),
             told: AtomicBool::new(false),
+            saved: metrics.seconds(
+                "forebay_cache_origin_seconds_saved_total",
+                "Time that origins would have taken for what the store answered.",
+                &labels,
+            ),
+            origin: metrics.histogram(
+                "forebay_cache_origin_seconds",
+                "Time from a fill's request to the response head, queueing and retries included.",
+                &labels,
+            ),
+            filled: metrics.histogram(
+                "forebay_cache_fill_seconds",
+                "Time from a fill's request to the end of a response that is stored.",
+                &labels,
+            ),
             fills: metrics.gauge("forebay_cache_fills", "Requests under way to fill an entry.", &labels),
             metrics: metrics.clone(),
             route: route.into(),
             others: Counters::default(),
             not_stored: Counters::default(),
+            refreshes: Counters::default(),
         }
     }
 
@@ -97,9 +119,10 @@ impl Meter {
         &self.route
     }
 
-    /// Counts and notes a fresh hit; its `Cache-Status` is there already.
-    pub fn fresh_hit(&self, trail: &Trail) {
+    /// Counts and notes a fresh hit on what took the origin so long; its `Cache-Status` is there already.
+    pub fn fresh_hit(&self, trail: &Trail, cost: Duration) {
         self.fresh.increment();
+        self.saved.add(cost);
         trail.note(|notes| (notes.cache, notes.cache_reason) = (Some("hit"), Some("fresh")));
     }
 
@@ -144,6 +167,32 @@ impl Meter {
             )
         });
         reason
+    }
+
+    /// Counts what the origin took for an answer that it was spared.
+    pub fn saved(&self, cost: Duration) {
+        self.saved.add(cost);
+    }
+
+    /// Counts how long a fill waited for a head.
+    pub fn origin_time(&self, time: Duration) {
+        self.origin.observe(time);
+    }
+
+    /// Counts how long a fill took in all.
+    pub fn fill_time(&self, time: Duration) {
+        self.filled.observe(time);
+    }
+
+    /// Counts a wish to refresh an entry that nobody waits for, and what became of it.
+    pub fn refresh(&self, reason: &'static str, decision: &'static str) {
+        self.refreshes.increment((reason, decision), || {
+            self.metrics.counter(
+                "forebay_cache_refreshes_total",
+                "Entries to be refreshed in the background, by why, and by whether they were.",
+                &[("route", &self.route), ("reason", reason), ("decision", decision)],
+            )
+        });
     }
 
     /// Counts a stored response.

@@ -83,6 +83,7 @@ pub mod pump;
 pub mod purge;
 pub mod range;
 pub mod ranged;
+pub mod refresh;
 pub mod serve;
 pub mod share;
 pub mod source;

@@ -72,6 +72,10 @@ pub struct CachePlan {
     pub key: KeyRules,
     /// How long responses are fresh and useful.
     pub ttl: TtlPolicy,
+    /// The statuses of an origin in trouble, sorted.
+    pub trouble: Box<[u16]>,
+    /// Whether what is asked for often is refreshed before it is stale.
+    pub refresh_ahead: bool,
     /// Whether one request fetches for all.
     pub collapse: bool,
     /// How many variants of a key are kept.
@@ -161,6 +165,8 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
             ..plan_key(&config.key, &at.key("key"), report)
         },
         ttl: plan_ttl(config, &at.key("ttl"), report),
+        trouble: plan_trouble(&config.stale_on_status, &at.key("stale_on_status"), report),
+        refresh_ahead: config.refresh_ahead,
         collapse: config.collapse,
         max_variants: usize::try_from(max_variants).unwrap_or(1),
         honor_client: config.honor_client_no_cache,
@@ -175,6 +181,29 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         cache_control: plan_cache_control(config.cache_control.as_deref(), at, report),
         bypass: BypassRules::plan(&config.bypass, &at.key("bypass"), report),
     }
+}
+
+impl CachePlan {
+    /// Whether this status says that the origin is in trouble (RFC 5861 §4).
+    pub fn is_trouble(&self, status: StatusCode) -> bool {
+        self.trouble.binary_search(&status.as_u16()).is_ok()
+    }
+}
+
+fn plan_trouble(statuses: &[u16], at: &Path, report: &mut Report) -> Box<[u16]> {
+    let mut trouble = statuses.to_vec();
+    for (index, status) in statuses.iter().enumerate() {
+        if !(400..=599).contains(status) {
+            report.error_with_hint(
+                &at.index(index),
+                format!("{status} is no status of an error"),
+                "from 400 to 599; mostly 500, 502, 503 and 504",
+            );
+        }
+    }
+    trouble.sort_unstable();
+    trouble.dedup();
+    trouble.into()
 }
 
 fn plan_authorization(config: &CacheConfig, at: &Path, report: &mut Report) -> AuthorizationUse {
@@ -419,6 +448,7 @@ mod tests {
             config.bypass.paths = text(&["/a", "a"]);
             config.max_variants = 0;
             config.normalize.accept_language = text(&["en", "en_GB", "*"]);
+            config.stale_on_status = vec![503, 200, 404, 600];
             config.key.query.ignore = text(&["utm_*", "*utm", "@tracking", "@trucking"]);
             config.key.query.only = text(&["", "a", "@tracking"]);
             config.key.headers = text(&["x-a", "a b", "Host"]);
@@ -448,6 +478,8 @@ mod tests {
                 "cache.methods[2]",
                 "cache.normalize.accept_language[1]",
                 "cache.normalize.accept_language[2]",
+                "cache.stale_on_status[1]",
+                "cache.stale_on_status[3]",
                 "cache.tags_header",
                 "cache.ttl.by_status.206",
                 "cache.ttl.by_status.4xx",

@@ -168,7 +168,7 @@ impl<S: Inner> Cache<S> {
         let mut key = Vec::new();
         core.plan.key.write(&mut key, core.namespace, &own.target, &own.headers);
         let listed_key = flight_key(&key, core.is_restricted(&own.headers));
-        let join = judged.map(|_| core.store.flights().solo(&listed_key));
+        let join = judged.map(|_| core.store.flights().solo(&listed_key, sent.instant));
         let Ok(Join::Lead(interest)) = join else {
             return core.forwarded(&own.trail, forwarded, Ok(response));
         };
@@ -187,6 +187,7 @@ impl<S: Inner> Cache<S> {
             ranged: None,
             stale_on_error: false,
             leader: Some(sender),
+            permit: None,
         };
         fill::adopt(Arc::clone(core), order, response, sent);
         match receiver.await {

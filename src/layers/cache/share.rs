@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http_body::Body as _;
 
-use crate::clock::Now;
+use crate::clock::{self, Now};
 use crate::http::Response;
 use crate::http::shared::{Limits, SharedReader, SharedWriter};
 use crate::memory::{Hold, Memory, Use};
@@ -98,6 +98,7 @@ impl Fill {
             headers,
         });
         self.learn(true);
+        self.rest_if(false);
         // Still on the list: whoever comes now reads what is here already.
         self.listing.flight.go_on();
         if let Some(leader) = self.leader.take() {
@@ -128,8 +129,11 @@ impl Fill {
         }
         let body = StoredBody::pack(&chunks).await;
         drop(chunks);
+        let cost = clock::now().instant - self.sent;
+        self.core.meter.fill_time(cost);
         let marks = lead.marks.clone();
-        let entry = Entry::new(lead.status, &lead.headers, lead.lifetime, lead.variant.clone(), marks, body);
+        let entry = Entry::new(lead.status, &lead.headers, lead.lifetime, lead.variant.clone(), marks, body)
+            .worth(cost);
         self.store(&Arc::new(entry)).await;
     }
 

@@ -22,6 +22,7 @@ use super::flight::{Flights, flight_key};
 use super::partial::Partial;
 use super::plan::StorePlan;
 use super::purge::Purges;
+use super::refresh::Rests;
 
 /// By what share of its memory the store may be too full before moka is told to make room at once, and not
 /// when it next would: a few large objects are much.
@@ -33,6 +34,7 @@ pub struct Store {
     cache: moka::future::Cache<Box<[u8]>, Arc<Slot>, RandomState>,
     flights: Flights,
     purges: Arc<Purges>,
+    rests: Rests,
     memory: Memory,
     capacity: u64,
     max_object: u64,
@@ -190,6 +192,7 @@ impl Store {
             cache,
             flights: Flights::new(Arc::clone(&purges)),
             purges,
+            rests: Rests::default(),
             memory,
             capacity: plan.memory,
             max_object: plan.max_object.min(plan.memory),
@@ -200,6 +203,11 @@ impl Store {
     /// The largest body stored, in bytes.
     pub const fn max_object(&self) -> u64 {
         self.max_object
+    }
+
+    /// The keys that are left alone for a while.
+    pub const fn rests(&self) -> &Rests {
+        &self.rests
     }
 
     /// The flights on their way.

@@ -1,11 +1,13 @@
 //! The engine against a scripted origin, without sockets.
 
+mod flights;
 mod parts;
 mod post;
 mod purge;
 mod rfc;
 mod room;
 mod rules;
+mod stale;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -212,6 +214,11 @@ impl Bench {
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 
+    /// How many refreshes are under way.
+    fn permits(&self) -> usize {
+        self.cache.core().map_or(0, |core| core.permits.taken())
+    }
+
     /// Lets everything that can run do so.
     async fn settle(&self) {
         for _ in 0..50 {
@@ -407,18 +414,18 @@ async fn a_leader_that_leaves_before_the_head_ends_its_flight_unless_it_is_follo
 #[test]
 fn a_deserted_flight_takes_no_followers_unless_it_goes_on() {
     for goes_on in [false, true] {
-        let (flights, headers) = (Flights::new(Arc::default()), HeaderMap::new());
-        let Join::Lead(leader) = flights.join(b"key", &headers, None, None) else {
+        let (flights, headers, now) = (Flights::new(Arc::default()), HeaderMap::new(), clock::now().instant);
+        let Join::Lead(leader) = flights.join(b"key", &headers, None, None, now) else {
             panic!("nobody else flies")
         };
-        let Join::Follow(follower) = flights.join(b"key", &headers, None, None) else { panic!("one flies") };
+        let Join::Follow(follower) = flights.join(b"key", &headers, None, None, now) else { panic!("one flies") };
         if goes_on {
             leader.flight().go_on();
         }
         drop(leader);
-        assert!(matches!(flights.join(b"key", &headers, None, None), Join::Follow(_)), "one still waits");
+        assert!(matches!(flights.join(b"key", &headers, None, None, now), Join::Follow(_)), "one still waits");
         drop(follower);
-        assert_eq!(matches!(flights.join(b"key", &headers, None, None), Join::Follow(_)), goes_on);
+        assert_eq!(matches!(flights.join(b"key", &headers, None, None, now), Join::Follow(_)), goes_on);
     }
 }
 

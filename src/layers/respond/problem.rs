@@ -213,6 +213,10 @@ const fn upstream(kind: UpstreamErrorKind) -> Problem {
             Problem::new(bad, "http_response_incomplete", "The upstream's answer was cut short.")
         }
         Kind::Deadline => Problem::new(late, "http_response_timeout", "The request's deadline passed."),
+        Kind::Trouble => {
+            Problem::new(unavailable, "http_request_error", "The upstream answered others with an error.")
+                .after(Duration::from_secs(1))
+        }
     }
 }
 
@@ -246,6 +250,7 @@ mod tests {
             (UpstreamError::unsent(UpstreamErrorKind::ConnectTimeout).into(), 504),
             (UpstreamError::unsent(UpstreamErrorKind::NoEndpoint).into(), 503),
             (UpstreamError::sent(UpstreamErrorKind::Deadline).into(), 504),
+            (UpstreamError::sent(UpstreamErrorKind::Trouble).into(), 503),
             (InternalError::Panicked.into(), 500),
         ];
         for (error, status) in cases {

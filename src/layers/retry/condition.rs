@@ -146,7 +146,8 @@ pub fn cause_of_error(on: &Conditions, error: &Error) -> Option<Cause> {
         | Kind::BadUpgrade
         | Kind::BodyTimeout
         | Kind::BodyIncomplete
-        | Kind::Deadline => return None,
+        | Kind::Deadline
+        | Kind::Trouble => return None,
     };
     on.contains(cause).then_some(cause)
 }
