@@ -29,7 +29,7 @@ use super::directives::RequestDirectives;
 use super::entry::Entry;
 use super::fill::{self, Led, Order};
 use super::flight::{Apart, Interest, Join, Landing, flight_key, patience};
-use super::freshness::{Revalidate, Timing};
+use super::freshness::Revalidate;
 use super::layer::Cache;
 use super::purge::Mode;
 use super::ranged::{self, Ranged};
@@ -144,7 +144,7 @@ impl Fetch {
     }
 
     /// Lets go of an entry that was purged for good meanwhile: it answers nobody, nor is it confirmed.
-    fn forget_purged(&mut self, core: &Core, request: &Request) {
+    pub(super) fn forget_purged(&mut self, core: &Core, request: &Request) {
         self.stale.take_if(|stale| core.purged(&stale.entry, &request.target) == Some(Mode::Hard));
     }
 
@@ -384,7 +384,7 @@ impl<S: Inner> Cache<S> {
         let result = ranged::checked(ranged::is_for_the_whole(&own), self.inner.send(request).await);
         fetch.forget_purged(core, &own);
         match result {
-            Ok(response) if core.plan.is_trouble(response.status) && fetch.stale_on_error().is_some() => {
+            Ok(response) if core.plan.trouble.has(response.status) && fetch.stale_on_error().is_some() => {
                 core.stand_in(&own, fetch.stale_on_error(), HitKind::StaleIfError)
             }
             Err(error) => core.fall_back(&own, &fetch, error),
@@ -393,32 +393,5 @@ impl<S: Inner> Cache<S> {
                 core.forwarded(&own.trail, forwarded, Ok(response))
             }
         }
-    }
-
-    /// A HEAD that the entry cannot answer: it goes alone, and what it brings freshens the entry or makes it
-    /// invalid (RFC 9111 §4.3.5).
-    async fn head(&self, core: &Arc<Core>, request: Request, mut fetch: Fetch) -> Result<Response, Error> {
-        let own = core.keep(&request);
-        let sent = clock::now();
-        let result = self.inner.send(request).await;
-        fetch.forget_purged(core, &own);
-        let response = match result {
-            Ok(response) if core.plan.is_trouble(response.status) && fetch.stale_on_error().is_some() => {
-                return core.stand_in(&own, fetch.stale_on_error(), HitKind::StaleIfError);
-            }
-            Ok(mut response) => {
-                core.arrived(&mut response);
-                response
-            }
-            Err(error) => return core.fall_back(&own, &fetch, error),
-        };
-        if let Some(Stale { entry, .. }) = &fetch.stale
-            && !fetch.asked.no_store
-        {
-            let timing = Timing { requested: sent.wall, received: clock::now().wall };
-            core.head_came(&own, &fetch, entry, (response.status, &response.headers), timing).await;
-        }
-        let forwarded = Forwarded { detail: Some("head"), ..Forwarded::new(fetch.forward) };
-        core.forwarded(&own.trail, forwarded, Ok(response))
     }
 }

@@ -308,7 +308,7 @@ impl Fill {
     /// A response: shared and stored, or for the leader alone.
     async fn arrive(mut self, response: Response, sent: Now) {
         let now = clock::now();
-        if self.stale_on_error && self.core.plan.is_trouble(response.status) {
+        if self.stale_on_error && self.core.plan.trouble.has(response.status) {
             return self.keep_apart(response, "origin-error").await;
         }
         if response.status == StatusCode::PARTIAL_CONTENT && !self.is_for_a_range() {
@@ -336,7 +336,7 @@ impl Fill {
 
     /// The response is for the leader alone; the followers go on at once, each on its own.
     async fn keep_apart(mut self, response: Response, reason: &'static str) {
-        let apart = Apart { reason, trouble: self.core.plan.is_trouble(response.status) };
+        let apart = Apart { reason, trouble: self.core.plan.trouble.has(response.status) };
         self.rest_if(apart.trouble);
         self.core.meter.not_stored(reason);
         let tells = self.ranged.is_none()

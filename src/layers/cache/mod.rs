@@ -69,6 +69,7 @@ pub mod fill;
 pub mod flight;
 pub mod freshness;
 pub mod head;
+pub mod head_request;
 pub mod invalidate;
 pub mod key;
 pub mod layer;
@@ -91,6 +92,7 @@ pub mod status;
 pub mod storable;
 pub mod store;
 pub mod targeted;
+pub mod trouble;
 pub mod validate;
 pub mod vary;
 

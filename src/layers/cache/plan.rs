@@ -19,6 +19,7 @@ use super::normalize::Normalize;
 use super::post;
 use super::presets;
 use super::purge::{PurgePlan, tags::TagRules};
+use super::trouble::Trouble;
 
 /// The store, one for the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +73,8 @@ pub struct CachePlan {
     pub key: KeyRules,
     /// How long responses are fresh and useful.
     pub ttl: TtlPolicy,
-    /// The statuses of an origin in trouble, sorted.
-    pub trouble: Box<[u16]>,
+    /// The statuses of an origin in trouble.
+    pub trouble: Trouble,
     /// Whether what is asked for often is refreshed before it is stale.
     pub refresh_ahead: bool,
     /// Whether one request fetches for all.
@@ -165,7 +166,7 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
             ..plan_key(&config.key, &at.key("key"), report)
         },
         ttl: plan_ttl(config, &at.key("ttl"), report),
-        trouble: plan_trouble(&config.stale_on_status, &at.key("stale_on_status"), report),
+        trouble: Trouble::plan(&config.stale_on_status, &at.key("stale_on_status"), report),
         refresh_ahead: config.refresh_ahead,
         collapse: config.collapse,
         max_variants: usize::try_from(max_variants).unwrap_or(1),
@@ -181,29 +182,6 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         cache_control: plan_cache_control(config.cache_control.as_deref(), at, report),
         bypass: BypassRules::plan(&config.bypass, &at.key("bypass"), report),
     }
-}
-
-impl CachePlan {
-    /// Whether this status says that the origin is in trouble (RFC 5861 §4).
-    pub fn is_trouble(&self, status: StatusCode) -> bool {
-        self.trouble.binary_search(&status.as_u16()).is_ok()
-    }
-}
-
-fn plan_trouble(statuses: &[u16], at: &Path, report: &mut Report) -> Box<[u16]> {
-    let mut trouble = statuses.to_vec();
-    for (index, status) in statuses.iter().enumerate() {
-        if !(400..=599).contains(status) {
-            report.error_with_hint(
-                &at.index(index),
-                format!("{status} is no status of an error"),
-                "from 400 to 599; mostly 500, 502, 503 and 504",
-            );
-        }
-    }
-    trouble.sort_unstable();
-    trouble.dedup();
-    trouble.into()
 }
 
 fn plan_authorization(config: &CacheConfig, at: &Path, report: &mut Report) -> AuthorizationUse {
