@@ -310,8 +310,9 @@ impl Flights {
     ) -> Join {
         let mut shard = self.shard(key);
         let flights = shard.get(key);
-        let suitable =
-            |flight: &&Arc<Flight>| flight.is_alive() && !flight.hangs(now) && flight.suits(headers, selector.as_ref(), scope);
+        let suitable = |flight: &&Arc<Flight>| {
+            flight.is_alive() && !flight.hangs(now) && flight.suits(headers, selector.as_ref(), scope)
+        };
         if let Some(flight) = flights.and_then(|all| all.iter().find(suitable)) {
             return Join::Follow(flight.interest());
         }

@@ -418,12 +418,17 @@ fn a_deserted_flight_takes_no_followers_unless_it_goes_on() {
         let Join::Lead(leader) = flights.join(b"key", &headers, None, None, now) else {
             panic!("nobody else flies")
         };
-        let Join::Follow(follower) = flights.join(b"key", &headers, None, None, now) else { panic!("one flies") };
+        let Join::Follow(follower) = flights.join(b"key", &headers, None, None, now) else {
+            panic!("one flies")
+        };
         if goes_on {
             leader.flight().go_on();
         }
         drop(leader);
-        assert!(matches!(flights.join(b"key", &headers, None, None, now), Join::Follow(_)), "one still waits");
+        assert!(
+            matches!(flights.join(b"key", &headers, None, None, now), Join::Follow(_)),
+            "one still waits"
+        );
         drop(follower);
         assert_eq!(matches!(flights.join(b"key", &headers, None, None, now), Join::Follow(_)), goes_on);
     }
