@@ -518,7 +518,10 @@ fn no_more_lines_wait_than_the_queue_holds() {
         let metrics = Metrics::default();
         let sink = Sink::new(std::os::fd::OwnedFd::from(pipe).into());
         let writer = LogWriter::spawn(sink, Format::Json, queue, &metrics).unwrap();
-        for number in 0..3 * queue {
+        // Places that were taken with this line's and not used are free again while it waits to be written.
+        append(&writer, "0");
+        wait_until(|| writer.has_taken_all());
+        for number in 1..3 * queue {
             append(&writer, &number.to_string());
         }
         let dropped = metrics.counter("forebay_access_log_dropped_total", "", &[]).get();

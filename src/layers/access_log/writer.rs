@@ -155,6 +155,14 @@ impl LogWriter {
     }
 }
 
+#[cfg(test)]
+impl LogWriter {
+    /// Whether the writer has taken all lines, though it may not have written them.
+    pub(super) fn has_taken_all(&self) -> bool {
+        self.0.shared.buffers.iter().all(|buffer| lock(buffer).lines == 0)
+    }
+}
+
 impl Owner {
     fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
@@ -220,11 +228,13 @@ impl Run {
         let shared = self.shared.clone();
         let mut total = 0;
         for buffer in shared.buffers.iter() {
-            let (lines, unused) = {
+            let lines = {
                 let mut buffer = lock(buffer);
                 buffer.closed |= last;
                 mem::swap(&mut buffer.text, &mut self.spare);
-                (mem::take(&mut buffer.lines), mem::take(&mut buffer.places))
+                // Before the lines are written: a file that blocks must not keep places that nobody uses.
+                shared.free.fetch_add(mem::take(&mut buffer.places), Ordering::Relaxed);
+                mem::take(&mut buffer.lines)
             };
             // Looked at after the lines were taken: one that was handed on after `reopen` goes to the new
             // file.
@@ -236,7 +246,7 @@ impl Run {
                 shared.dropped.add(lost);
                 shared.written.add(u64::from(lines).saturating_sub(lost));
             }
-            shared.free.fetch_add(lines + unused, Ordering::Relaxed);
+            shared.free.fetch_add(lines, Ordering::Relaxed);
             self.spare.clear();
             if self.spare.capacity() > KEEP {
                 self.spare = Vec::new();
