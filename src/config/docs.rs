@@ -12,7 +12,7 @@ use super::listener::ListenerConfig;
 use super::route::RouteConfig;
 use super::upstream::UpstreamConfig;
 use super::words::{Kind, Words};
-use crate::upstream::config::EndpointConfig;
+use crate::upstream::config::{EndpointConfig, HealthConfig};
 
 /// The widest line of a comment in the TOML file.
 const WIDTH: usize = 100;
@@ -101,6 +101,7 @@ fn write_section(words: &Words<'_>, section: &Section<'_>, out: &mut String) {
 pub fn full() -> Config {
     let mut upstream = UpstreamConfig::default();
     upstream.endpoints.endpoints = vec![EndpointConfig::Url("http://127.0.0.1:8000".to_owned())];
+    upstream.endpoints.health = Some(HealthConfig::default());
     // Through serde, so that a new key brings its own default.
     let limit = serde_json::from_value(json!({ "name": "per-client", "rate": "100/s" }));
     let route = RouteConfig {

@@ -327,7 +327,11 @@ fn snapshot(gateway: &Gateway) -> Snapshot {
     let route = |route: &Route| RouteStatus { name: route.name.clone(), upstream: route.upstream.clone() };
     let endpoint = |status: upstream::EndpointStatus| EndpointStatus {
         endpoint: status.name.to_string(),
-        state: if status.ejected { EndpointState::Ejected } else { EndpointState::Healthy },
+        state: match (status.unhealthy, status.ejected) {
+            (true, _) => EndpointState::Unhealthy,
+            (false, true) => EndpointState::Ejected,
+            (false, false) => EndpointState::Healthy,
+        },
         in_flight: status.in_flight as u64,
     };
     let origin = |(name, origin): (&String, &Arc<Origin>)| UpstreamStatus {

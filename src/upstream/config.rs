@@ -49,6 +49,9 @@ pub struct EndpointsConfig {
     /// How `https` endpoints are trusted.
     #[serde(default)]
     pub tls: UpstreamTlsConfig,
+    /// How endpoints are probed; they are not where this is not given.
+    #[serde(default)]
+    pub health: Option<HealthConfig>,
     /// When a failing endpoint is left out for a while.
     #[serde(default)]
     pub ejection: EjectionConfig,
@@ -93,6 +96,7 @@ impl Default for EndpointsConfig {
             host: host(),
             forwarded: false,
             tls: UpstreamTlsConfig::default(),
+            health: None,
             ejection: EjectionConfig::default(),
         }
     }
@@ -188,6 +192,41 @@ pub struct UpstreamTlsConfig {
     pub cert: Option<String>,
     /// Its private key, a PEM file.
     pub key: Option<String>,
+}
+
+/// How endpoints are probed: an endpoint that fails its probes gets no requests, unless all are out.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthConfig {
+    /// What a probe asks for with GET, query included.
+    pub path: String,
+    /// The probe's `Host`; the upstream's `host` where that is a name, else the endpoint's own.
+    pub host: Option<String>,
+    /// The pause between two probes of an endpoint, give or take a tenth.
+    pub interval: Time,
+    /// How long a probe may take from connecting to the response head.
+    pub timeout: Time,
+    /// An unhealthy endpoint is healthy again after so many good probes in a row.
+    pub healthy_after: u32,
+    /// A healthy endpoint is unhealthy after so many bad probes in a row; after the first one where it was
+    /// never probed before.
+    pub unhealthy_after: u32,
+    /// Statuses of a good probe: single ones and ranges.
+    pub expect: Vec<String>,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            path: "/".to_owned(),
+            host: None,
+            interval: Time::secs(5),
+            timeout: Time::secs(1),
+            healthy_after: 2,
+            unhealthy_after: 3,
+            expect: vec!["200-399".to_owned()],
+        }
+    }
 }
 
 /// When a failing endpoint is left out.

@@ -46,7 +46,7 @@ pub(super) async fn connect(
 }
 
 /// Opens a socket; the flag says whether HTTP/2 is spoken on it.
-async fn open(endpoint: &Endpoint, need: Need, deadline: Instant) -> Result<(Socket, bool), Kind> {
+pub(super) async fn open(endpoint: &Endpoint, need: Need, deadline: Instant) -> Result<(Socket, bool), Kind> {
     let tcp = tcp(endpoint, deadline).await?;
     let Some((tls, name)) = &endpoint.tls else {
         return Ok((Socket::Tcp(tcp), endpoint.protocol == Protocol::Http2));

@@ -1,7 +1,7 @@
 //! One endpoint of an upstream at run time, and how a request gets something to be sent on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -36,6 +36,8 @@ pub(super) struct Endpoint {
     pub(super) pool: Arc<Pool>,
     /// Requests from their start to the end of their response body.
     pub(super) in_flight: AtomicUsize,
+    /// Whether it fails its probes.
+    pub(super) unhealthy: AtomicBool,
     connect_timeout: Duration,
     meters: Arc<Meters>,
 }
@@ -78,6 +80,7 @@ impl Endpoint {
             tls,
             pool: Arc::new(Pool::new(plan.max_connections, plan.idle_timeout, speaks)),
             in_flight: AtomicUsize::new(0),
+            unhealthy: AtomicBool::new(false),
             connect_timeout: plan.connect_timeout,
             meters: Arc::clone(meters),
         })
@@ -86,6 +89,11 @@ impl Endpoint {
     /// How many requests it is busy with.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether it fails its probes.
+    pub(super) fn is_unhealthy(&self) -> bool {
+        self.unhealthy.load(Ordering::Relaxed)
     }
 
     /// Something to send a request on: a used connection, a new one, or the first that comes free.

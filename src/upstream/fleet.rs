@@ -3,7 +3,7 @@
 //! With one endpoint there is nothing to choose and nothing to learn: no lock is taken.
 
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,12 +19,16 @@ use super::ejection::Ejector;
 use super::endpoint::Endpoint;
 use super::meters::Meters;
 use super::plan::UpstreamPlan;
+use super::probe::Outcome;
 
 /// The endpoints, and what is known of them.
 #[derive(Debug)]
 pub(super) struct Fleet {
     pub(super) endpoints: Vec<Arc<Endpoint>>,
     pub(super) meters: Arc<Meters>,
+    name: Box<str>,
+    /// Whether all endpoints were out when last one was chosen: told once each time.
+    panic: AtomicBool,
     choice: Option<Mutex<Choice>>,
     /// Set in `hash` mode.
     key: Option<Key>,
@@ -45,7 +49,13 @@ enum Key {
 }
 
 impl Fleet {
-    pub(super) fn new(plan: &UpstreamPlan, endpoints: Vec<Arc<Endpoint>>, meters: Arc<Meters>) -> Self {
+    /// The endpoints of the upstream of that name.
+    pub(super) fn new(
+        name: &str,
+        plan: &UpstreamPlan,
+        endpoints: Vec<Arc<Endpoint>>,
+        meters: Arc<Meters>,
+    ) -> Self {
         let several = endpoints.len() > 1;
         let choice = several.then(|| {
             let weights = plan.endpoints.iter().map(|endpoint| endpoint.weight);
@@ -58,22 +68,56 @@ impl Fleet {
         });
         let key = (several && plan.balance == super::config::Balance::Hash)
             .then(|| plan.hash_header.clone().map_or(Key::Client, Key::Header));
-        Self { endpoints, meters, choice, key }
+        Self { endpoints, meters, name: name.into(), panic: AtomicBool::new(false), choice, key }
     }
 
     /// Chooses an endpoint that is not in `avoid`, if there is another one. Endpoints that are left out are
-    /// asked only when all are.
+    /// asked only when all are, or all others were tried.
     pub(super) fn pick(&self, request: &Request, now: Instant, tried: &[usize]) -> Option<usize> {
         let Some(choice) = &self.choice else {
+            self.note_panic(self.is_unhealthy(0));
             return (tried.is_empty() && !self.endpoints.is_empty()).then_some(0);
         };
         let key = self.key(request);
         let mut guard = lock(choice);
         let Choice { balancer, ejector, random } = &mut *guard;
-        let open: Candidates = (0..self.endpoints.len()).filter(|index| !tried.contains(index)).collect();
-        let healthy = only(&open, |index| !ejector.is_out(index, now));
+        let takes = |index| !self.is_unhealthy(index) && !ejector.is_out(index, now);
+        let all: Candidates = (0..self.endpoints.len()).collect();
+        self.note_panic(!all.iter().any(|index| takes(*index)));
+        let open: Candidates = all.into_iter().filter(|index| !tried.contains(index)).collect();
+        let healthy = only(&open, takes);
         let candidates = only(&healthy, |index| !self.is_avoided(request, index));
         balancer.pick(&candidates, now, key, |index| self.in_flight(index), random)
+    }
+
+    /// Tells once that all endpoints are out, and once that they no longer are.
+    fn note_panic(&self, all_out: bool) {
+        if self.panic.load(Ordering::Relaxed) == all_out
+            || self.panic.swap(all_out, Ordering::Relaxed) == all_out
+        {
+            return;
+        }
+        if all_out {
+            tracing::warn!(upstream = &*self.name, "all endpoints are out, so all are asked");
+        } else {
+            tracing::info!(upstream = &*self.name, "an endpoint is back: no longer are all asked");
+        }
+    }
+
+    fn is_unhealthy(&self, index: usize) -> bool {
+        self.endpoints.get(index).is_some_and(|endpoint| endpoint.is_unhealthy())
+    }
+
+    /// Its probes have changed what is thought of an endpoint.
+    pub(super) fn probed(&self, index: usize, healthy: bool, outcome: Outcome) {
+        let Some(endpoint) = self.endpoints.get(index) else { return };
+        endpoint.unhealthy.store(!healthy, Ordering::Relaxed);
+        let (upstream, name, reason) = (&*self.name, &*endpoint.name, outcome.as_str());
+        if healthy {
+            tracing::info!(upstream, endpoint = name, "endpoint healthy");
+        } else {
+            tracing::warn!(upstream, endpoint = name, reason, "endpoint unhealthy");
+        }
     }
 
     fn is_avoided(&self, request: &Request, index: usize) -> bool {
@@ -101,10 +145,14 @@ impl Fleet {
         self.choice.as_ref().is_some_and(|choice| lock(choice).ejector.is_out(index, now))
     }
 
+    /// Whether an endpoint is given requests.
+    pub(super) fn takes_requests(&self, index: usize, now: Instant) -> bool {
+        !self.is_unhealthy(index) && !self.is_out(index, now)
+    }
+
     /// How many endpoints are not left out.
     pub(super) fn healthy(&self, now: Instant) -> usize {
-        let out = self.choice.as_ref().map_or(0, |choice| lock(choice).ejector.out(now));
-        self.endpoints.len() - out
+        (0..self.endpoints.len()).filter(|index| self.takes_requests(*index, now)).count()
     }
 
     fn answered(&self, index: usize, now: Instant, after: Duration) {

@@ -46,6 +46,11 @@ impl Slot {
     pub(super) fn new(pool: &Arc<Pool>) -> Self {
         Self(Arc::downgrade(pool))
     }
+
+    /// The place of a connection that no pool counts: a probe's.
+    pub(super) const fn apart() -> Self {
+        Self(Weak::new())
+    }
 }
 
 impl Drop for Slot {

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::clock;
 use crate::error::{Error, UpstreamErrorKind as Kind};
 use crate::metrics::{Counter, Histogram, Metrics};
 
 use super::Upstream;
+use super::probe::Outcome;
 
 /// The metrics of one upstream, resolved when it is built.
 #[derive(Debug)]
@@ -125,6 +127,30 @@ impl Meters {
     }
 }
 
+/// What the probes of an upstream count.
+#[derive(Debug)]
+pub(super) struct ProbeMeters([Counter; Outcome::ALL.len()]);
+
+impl ProbeMeters {
+    pub(super) fn new(upstream: &str, metrics: &Metrics) -> Self {
+        Self(Outcome::ALL.map(|outcome| {
+            metrics.counter(
+                "forebay_upstream_probes_total",
+                "Health checks of an upstream's endpoints, by result.",
+                &[("upstream", upstream), ("result", outcome.as_str())],
+            )
+        }))
+    }
+
+    /// A probe has ended.
+    pub(super) fn probed(&self, outcome: Outcome) {
+        let known = Outcome::ALL.iter().position(|known| *known == outcome);
+        if let Some(counter) = known.and_then(|index| self.0.get(index)) {
+            counter.increment();
+        }
+    }
+}
+
 /// Offers what is looked at only when metrics are asked for, for as long as the upstream is there.
 pub(super) fn observe(upstream: &Arc<Upstream>, metrics: &Metrics) {
     let seen = |of: fn(&Upstream) -> usize| {
@@ -143,6 +169,26 @@ pub(super) fn observe(upstream: &Arc<Upstream>, metrics: &Metrics) {
         &[("upstream", upstream.name())],
         seen(Upstream::healthy),
     );
+    let help = "Whether all endpoints of an upstream are left out, and so all are asked.";
+    metrics.observe_with(
+        "forebay_upstream_panic",
+        help,
+        &[("upstream", upstream.name())],
+        seen(|upstream| usize::from(upstream.healthy() == 0)),
+    );
+    for (index, endpoint) in upstream.fleet.endpoints.iter().enumerate() {
+        let upstream_seen = Arc::downgrade(upstream);
+        let state = move || {
+            let upstream = upstream_seen.upgrade()?;
+            Some(u8::from(upstream.fleet.takes_requests(index, clock::now().instant)))
+        };
+        metrics.observe_with(
+            "forebay_upstream_endpoint_healthy",
+            "Whether an endpoint takes requests: neither unhealthy by its probes nor ejected.",
+            &[("upstream", upstream.name()), ("endpoint", &endpoint.name)],
+            move || state().map_or(f64::NAN, f64::from),
+        );
+    }
 }
 
 fn active(upstream: &Upstream) -> usize {

@@ -16,6 +16,7 @@
 //! In reading order:
 //! - [`config`], [`plan`]: what the user writes, and what comes of it.
 //! - `fleet`, with `balance` and `ejection` (pure): the choice of an endpoint, and the account of an attempt.
+//! - `health` (pure), with `probe`: what an endpoint says when it is asked how it does.
 //! - `endpoint`, with `pool`, `grant`, `connect`, `tls`, `resolve`: how a request gets a connection.
 //! - `attempt`, with `forward`, `upload`, `answer`, `failure`, `lease`: how it is sent, and what comes back.
 //! - `connection`, `io`, `heads`: hyper's connections and the sockets below them.
@@ -25,6 +26,9 @@
 //!   closed.
 //! - A connection that cannot be made is another endpoint's chance, at once and without the retry budget:
 //!   nothing was sent. Anything else is for the retry layer to decide.
+//! - An endpoint that fails its probes or is ejected gets nothing while another one is left. When all are
+//!   out, all are asked: a wrong health check must not take everything down.
+//! - What is known of endpoints lives as long as the upstream, which a reload keeps where its plan is equal.
 //! - Dropping the future of a request closes its HTTP/1.1 connection at once, or resets its HTTP/2 stream.
 //! - Of an upgrade only the upstream's side is here: the ingress keeps the client's (its `OnUpgrade` is
 //!   `Clone`).
@@ -42,11 +46,13 @@ mod fleet;
 mod forward;
 mod grant;
 mod heads;
+mod health;
 mod io;
 mod lease;
 mod meters;
 pub mod plan;
 mod pool;
+mod probe;
 mod resolve;
 mod service;
 mod tls;
@@ -66,7 +72,7 @@ use crate::metrics::Metrics;
 use endpoint::Endpoint;
 use fleet::Fleet;
 use forward::Forwarding;
-use meters::Meters;
+use meters::{Meters, ProbeMeters};
 use plan::UpstreamPlan;
 use tls::Tls;
 
@@ -86,6 +92,7 @@ pub struct Upstream {
     /// What the TLS files held when they were read.
     files: tls::Fingerprint,
     _sweeper: AbortOnDropHandle<()>,
+    _probes: Vec<AbortOnDropHandle<()>>,
 }
 
 /// How one endpoint is doing.
@@ -95,6 +102,8 @@ pub struct EndpointStatus {
     pub name: Arc<str>,
     /// Whether it is left out because it failed.
     pub ejected: bool,
+    /// Whether it is left out because it fails its probes.
+    pub unhealthy: bool,
     /// Requests from their start to the end of their response body.
     pub in_flight: usize,
     /// Open connections, and those being made.
@@ -120,13 +129,19 @@ impl Upstream {
             .map(|endpoint| Endpoint::build(plan, endpoint, tls.as_ref(), &meters).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let sweeper = tokio::spawn(sweep(endpoints.clone(), plan.idle_timeout));
+        let fleet = Arc::new(Fleet::new(name, plan, endpoints, meters));
+        let probes = plan.health.as_ref().map(|health| {
+            // Asked for here, so that nobody has the series who does not probe.
+            probe::start(&fleet, health, ProbeMeters::new(name, metrics))
+        });
         let upstream = Arc::new(Self {
             name: name.into(),
-            fleet: Arc::new(Fleet::new(plan, endpoints, meters)),
+            fleet,
             forwarding: Forwarding { host: plan.host.clone(), forwarded: plan.forwarded },
             read_timeout: plan.read_timeout,
             files,
             _sweeper: AbortOnDropHandle::new(sweeper),
+            _probes: probes.unwrap_or_default(),
         });
         meters::observe(&upstream, metrics);
         Ok(upstream)
@@ -165,6 +180,7 @@ impl Upstream {
                 EndpointStatus {
                     name: Arc::clone(&endpoint.name),
                     ejected: self.fleet.is_out(index, now),
+                    unhealthy: endpoint.is_unhealthy(),
                     in_flight: endpoint.in_flight(),
                     connections,
                     idle,

@@ -1,5 +1,8 @@
 //! A validated upstream: what `config.rs` says, checked once, with names parsed and numbers in range.
 
+mod ejection;
+mod health;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +15,10 @@ use http::{HeaderName, HeaderValue, Uri};
 use crate::http::Scheme;
 use crate::report::{Path, Report};
 
-use super::config::{Balance, EjectionConfig, EndpointConfig, EndpointsConfig, Protocol, UpstreamTlsConfig};
+use super::config::{Balance, EndpointConfig, EndpointsConfig, Protocol, UpstreamTlsConfig};
+
+pub use ejection::EjectionPlan;
+pub use health::{HealthPlan, Thresholds};
 
 /// A named set of endpoints, ready to be built. Equal plans mean that a running upstream can be kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +47,8 @@ pub struct UpstreamPlan {
     pub forwarded: bool,
     /// Trust and identity towards `https` endpoints.
     pub tls: TlsPlan,
+    /// How endpoints are probed, if they are.
+    pub health: Option<HealthPlan>,
     /// When a failing endpoint is left out.
     pub ejection: EjectionPlan,
 }
@@ -125,21 +133,6 @@ pub struct TlsPlan {
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// When a failing endpoint is left out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EjectionPlan {
-    /// After so many failures in a row; 0 is never.
-    pub consecutive_errors: u32,
-    /// After this share of failures, 0 to 1; 0 is never.
-    pub error_rate: f64,
-    /// For how long, the first time.
-    pub base: Duration,
-    /// For how long at most; not less than `base`.
-    pub max: Duration,
-    /// The share of endpoints that may be out at once, 0 to 1.
-    pub max_ejected: f64,
-}
-
 /// The longest wait for a connection: beyond a minute no client is left.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 const RESOLVE_INTERVAL_MIN: Duration = Duration::from_secs(1);
@@ -159,7 +152,11 @@ pub fn plan(config: &EndpointsConfig, at: &Path, report: &mut Report) -> Upstrea
         resolve_interval: resolve_interval(config, &at.key("resolve_interval"), report),
         host: host_mode(&config.host, &at.key("host"), report),
         forwarded: config.forwarded,
-        ejection: ejection(&config.ejection, &at.key("ejection"), report),
+        health: config
+            .health
+            .as_ref()
+            .map(|health| health::plan(health, &config.host, &at.key("health"), report)),
+        ejection: ejection::plan(&config.ejection, &at.key("ejection"), report),
         endpoints,
     }
 }
@@ -321,19 +318,21 @@ fn host_mode(host: &str, at: &Path, report: &mut Report) -> HostMode {
         "preserve" => HostMode::Preserve,
         "endpoint" => HostMode::Endpoint,
         fixed => {
-            let valid = fixed.parse::<Authority>().is_ok_and(|authority| {
-                !fixed.contains('@') && self::host(authority.host()).is_some() && !fixed.ends_with(':')
-            });
-            match HeaderValue::from_str(fixed) {
-                Ok(value) if valid => HostMode::Fixed(value),
-                _ => {
-                    let hint = "preserve, endpoint, or a name like \"api.example.com\"";
-                    report.error_with_hint(at, format!("`{fixed}` is no host"), hint);
-                    HostMode::Preserve
-                }
+            if let Some(value) = fixed_host(fixed) {
+                return HostMode::Fixed(value);
             }
+            let hint = "preserve, endpoint, or a name like \"api.example.com\"";
+            report.error_with_hint(at, format!("`{fixed}` is no host"), hint);
+            HostMode::Preserve
         }
     }
+}
+
+/// A `Host` that was written out.
+fn fixed_host(text: &str) -> Option<HeaderValue> {
+    let authority = text.parse::<Authority>().ok()?;
+    let valid = !text.contains('@') && host(authority.host()).is_some() && !text.ends_with(':');
+    HeaderValue::from_str(text).ok().filter(|_| valid)
 }
 
 fn tls(config: &UpstreamTlsConfig, endpoints: &[EndpointPlan], at: &Path, report: &mut Report) -> TlsPlan {
@@ -364,32 +363,6 @@ fn tls(config: &UpstreamTlsConfig, endpoints: &[EndpointPlan], at: &Path, report
         ca: config.ca.as_ref().map(PathBuf::from),
         server_name: config.server_name.as_deref().map(|name| name.to_ascii_lowercase().into()),
         identity,
-    }
-}
-
-fn ejection(config: &EjectionConfig, at: &Path, report: &mut Report) -> EjectionPlan {
-    let mut share = |value: f64, key: &str| {
-        if !(0.0..=1.0).contains(&value) {
-            report.error_with_hint(&at.key(key), format!("{value} is no share"), "a share is 0.0 to 1.0");
-        }
-        if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) }
-    };
-    let error_rate = share(config.error_rate, "error_rate");
-    let max_ejected = share(config.max_ejected, "max_ejected");
-    let (base, max) = (config.base.get(), config.max.get());
-    if base.is_zero() {
-        report.error(&at.key("base"), "an endpoint cannot be left out for no time");
-    }
-    if max < base {
-        report.error(&at.key("max"), "less than `base`");
-    }
-    let base = base.max(Duration::from_millis(1));
-    EjectionPlan {
-        consecutive_errors: config.consecutive_errors,
-        error_rate,
-        base,
-        max: max.max(base),
-        max_ejected,
     }
 }
 

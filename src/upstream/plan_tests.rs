@@ -1,3 +1,4 @@
+use super::super::config::EjectionConfig;
 use super::*;
 
 fn planned(endpoints: &[&str]) -> (UpstreamPlan, Vec<String>) {

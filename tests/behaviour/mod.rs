@@ -3,6 +3,7 @@
 mod bad_input;
 mod cache;
 mod forwarding;
+mod health;
 mod interim;
 mod keys;
 mod lifecycle;

@@ -194,3 +194,21 @@ async fn futures_join<F: Future>(count: usize, make: impl Fn() -> F) -> Vec<F::O
     .await;
     done.into_iter().flatten().collect()
 }
+
+/// A probe speaks what requests speak.
+#[tokio::test]
+async fn probes_by_prior_knowledge() {
+    let server = Server::start(100).await;
+    let (metrics, plain) = (Metrics::default(), config(std::slice::from_ref(&server.url)));
+    let health = Some(probing());
+    let config = EndpointsConfig { protocol: Protocol::Http2, health, ..plain };
+    let balance = build_with(&config, &metrics);
+    let good = "forebay_upstream_probes_total{result=\"ok\",upstream=\"test\"}";
+    until(|| metric(&metrics, good) >= Some(2.0)).await;
+    assert!(server.asked.load(Ordering::SeqCst) <= server.connections.load(Ordering::SeqCst));
+    assert_eq!(balance.0.endpoints_status()[0].connections, 0, "the pool counts none of them");
+    // The tasks, which hold it too, end with the upstream.
+    let fleet = Arc::downgrade(&balance.0.fleet);
+    drop(balance);
+    until(|| fleet.strong_count() == 0).await;
+}

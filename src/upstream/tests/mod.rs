@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::report::{Path, Report};
 use crate::units::Time;
 
-use super::config::{EndpointConfig, EndpointsConfig};
+use super::config::{EndpointConfig, EndpointsConfig, HealthConfig};
 use super::plan::plan;
 use super::{Balance, Upstream};
 
@@ -110,6 +110,11 @@ fn config(urls: &[String]) -> EndpointsConfig {
         endpoints: urls.iter().cloned().map(EndpointConfig::Url).collect(),
         ..EndpointsConfig::default()
     }
+}
+
+/// Probes as often as may be.
+fn probing() -> HealthConfig {
+    HealthConfig { interval: Time::millis(50), ..HealthConfig::default() }
 }
 
 fn build(config: &EndpointsConfig) -> Balance {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::upstream::config::UpstreamTlsConfig;
+use crate::upstream::config::{Protocol, UpstreamTlsConfig};
 use crate::upstream::plan::UpstreamPlan;
 
 /// An authority and what it signed, as files.
@@ -245,5 +245,30 @@ async fn files_that_are_not_what_they_should_be() {
             }
             other => panic!("{path}: {other:?}"),
         }
+    }
+}
+
+/// Probes trust whom requests trust.
+#[tokio::test]
+async fn probes_over_tls() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    for (authority, result, unhealthy) in [(&ours, "ok", false), (&theirs, "tls_error", true)] {
+        let origin = Origin::new().await;
+        let acceptor = authority.acceptor("127.0.0.1", false, &["h2", "http/1.1"]);
+        let metrics = Metrics::default();
+        let tls = UpstreamTlsConfig { ca: Some(ours.path("ca.pem")), ..UpstreamTlsConfig::default() };
+        let url = format!("https://{}", origin.address());
+        let config = EndpointsConfig { tls, health: Some(probing()), ..config(&[url]) };
+        let balance = build_with(&EndpointsConfig { protocol: Protocol::Http1, ..config }, &metrics);
+        let served = serve(&origin, &acceptor, 1).await;
+        assert_eq!(served.is_ok(), !unhealthy);
+        let line = format!("forebay_upstream_probes_total{{result=\"{result}\",upstream=\"test\"}}");
+        let counted = async {
+            while metric(&metrics, &line) != Some(1.0) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(HUNG, counted).await.expect("no probe");
+        assert_eq!(balance.0.endpoints_status()[0].unhealthy, unhealthy);
     }
 }
