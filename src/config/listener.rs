@@ -22,7 +22,9 @@ pub struct ListenerConfig {
     #[serde(default)]
     pub tls: OneOrMany<CertificateConfig>,
     /// Networks of the proxies in front of us whose `X-Forwarded-For`, `Forwarded` and `X-Request-Id` we
-    /// believe.
+    /// believe, and `X-Forwarded-Proto`: what `http` is answered with is not stored for `https`. What else
+    /// they let through from their clients and the origin answers by, like `X-Forwarded-Host`, belongs into
+    /// a route's `cache.key.headers`.
     #[serde(default)]
     pub trusted_proxies: Vec<String>,
 }

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use http::header::FORWARDED;
 use ipnet::IpNet;
 
-use crate::http::fields;
+use crate::http::{Scheme, fields};
 
 /// The networks of trusted proxies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,18 @@ pub fn behind(headers: &HeaderMap, peer: IpAddr, trusted: &Trusted) -> IpAddr {
         }
     }
     client
+}
+
+/// The scheme that the client of a trusted proxy used: what the origin is told too, and may answer by. A list
+/// says nothing, for whose word is which of its members is not known.
+pub fn scheme(headers: &HeaderMap) -> Option<Scheme> {
+    let mut said = headers.get_all(&fields::X_FORWARDED_PROTO).iter();
+    let scheme = match said.next()?.as_bytes() {
+        said if said.eq_ignore_ascii_case(b"https") => Scheme::Https,
+        said if said.eq_ignore_ascii_case(b"http") => Scheme::Http,
+        _ => return None,
+    };
+    said.next().is_none().then_some(scheme)
 }
 
 fn list(
@@ -99,6 +111,25 @@ mod tests {
             headers.insert(http::HeaderName::from_static(name), value.parse().unwrap());
             let found = behind(&headers, "10.0.0.1".parse().unwrap(), &trusted);
             assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_one_word() {
+        for (values, scheme) in [
+            (&["https"][..], Some(Scheme::Https)),
+            (&["HTTP"], Some(Scheme::Http)),
+            (&["https, http"], None),
+            (&["https", "http"], None),
+            (&["wss"], None),
+            (&[""], None),
+            (&[], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(&fields::X_FORWARDED_PROTO, value.parse().unwrap());
+            }
+            assert_eq!(super::scheme(&headers), scheme, "{values:?}");
         }
     }
 

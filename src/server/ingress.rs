@@ -114,7 +114,8 @@ fn check(
     if body.size_hint().lower() > border.server.max_body {
         return Err(ClientError::BodyTooLarge);
     }
-    let mut target = target(parts, peer.scheme, &border.server.paths)?;
+    let said = if peer.trusted { client_address::scheme(&parts.headers) } else { None };
+    let mut target = target(parts, said.unwrap_or(peer.scheme), &border.server.paths)?;
     let mut client = peer.address.ip();
     let mut id = None;
     if screened.special {
@@ -317,7 +318,15 @@ fn is_pretence(name: &str, method: &Method) -> bool {
     name.starts_with("x-forwarded-")
         || matches!(
             name,
-            "forwarded" | "x-real-ip" | "x-original-url" | "x-rewrite-url" | "x-host" | "x-original-host" | "x-request-id"
+            "forwarded"
+                | "x-forwarded"
+                | "x-host"
+                | "x-http-host-override"
+                | "x-original-host"
+                | "x-original-url"
+                | "x-real-ip"
+                | "x-request-id"
+                | "x-rewrite-url"
         )
         // Its answer would be stored under the method that was sent.
         || (matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override")
