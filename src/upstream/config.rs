@@ -55,6 +55,10 @@ pub struct EndpointsConfig {
     /// When a failing endpoint is left out for a while.
     #[serde(default)]
     pub ejection: EjectionConfig,
+    /// How long an endpoint that was left out, by its probes or by ejection, takes to grow into its full
+    /// share; `"0s"`: it gets it at once.
+    #[serde(default = "slow_start")]
+    pub slow_start: Time,
 }
 
 const fn connect_timeout() -> Time {
@@ -75,6 +79,10 @@ const fn idle_timeout() -> Time {
 
 const fn resolve_interval() -> Time {
     Time::secs(30)
+}
+
+const fn slow_start() -> Time {
+    Time::secs(10)
 }
 
 fn host() -> String {
@@ -98,6 +106,7 @@ impl Default for EndpointsConfig {
             tls: UpstreamTlsConfig::default(),
             health: None,
             ejection: EjectionConfig::default(),
+            slow_start: slow_start(),
         }
     }
 }
@@ -237,7 +246,11 @@ pub struct EjectionConfig {
     pub consecutive_errors: u32,
     /// After this share of failures in the last ten seconds (of at least ten requests); 0 turns it off.
     pub error_rate: f64,
-    /// For how long, the first time; it doubles each time in a row.
+    /// When its mean latency of the last ten seconds is this many times the median of the others'; 0 turns it
+    /// off. What answers within 5 ms is never too slow.
+    pub latency_factor: f64,
+    /// For how long, the first time; it doubles each time in a row. Then single requests try it, until three
+    /// in a row were answered.
     pub base: Time,
     /// For how long at most.
     pub max: Time,
@@ -250,6 +263,7 @@ impl Default for EjectionConfig {
         Self {
             consecutive_errors: 5,
             error_rate: 0.5,
+            latency_factor: 0.0,
             base: Time::secs(10),
             max: Time::secs(300),
             max_ejected: 0.5,

@@ -15,7 +15,7 @@ use crate::error::{Error, UpstreamErrorKind as Kind};
 use crate::http::Request;
 
 use super::balance::{Balancer, Candidates, hash};
-use super::ejection::Ejector;
+use super::ejection::{Ejector, Ended};
 use super::endpoint::Endpoint;
 use super::meters::Meters;
 use super::plan::UpstreamPlan;
@@ -32,6 +32,13 @@ pub(super) struct Fleet {
     choice: Option<Mutex<Choice>>,
     /// Set in `hash` mode.
     key: Option<Key>,
+}
+
+/// The endpoint that a request goes to.
+struct Picked {
+    index: usize,
+    /// Whether the request tries an endpoint that is on trial.
+    trial: bool,
 }
 
 #[derive(Debug)]
@@ -62,7 +69,12 @@ impl Fleet {
             let nodes = weights.zip(endpoints.iter().map(|endpoint| &*endpoint.name));
             Mutex::new(Choice {
                 balancer: Balancer::new(plan.balance, nodes),
-                ejector: Ejector::new(plan.ejection.clone(), endpoints.len(), clock::now().instant),
+                ejector: Ejector::new(
+                    plan.ejection.clone(),
+                    plan.slow_start,
+                    endpoints.len(),
+                    clock::now().instant,
+                ),
                 random: fastrand::Rng::new(),
             })
         });
@@ -73,21 +85,29 @@ impl Fleet {
 
     /// Chooses an endpoint that is not in `avoid`, if there is another one. Endpoints that are left out are
     /// asked only when all are, or all others were tried.
-    pub(super) fn pick(&self, request: &Request, now: Instant, tried: &[usize]) -> Option<usize> {
+    fn pick(&self, request: &Request, now: Instant, tried: &[usize]) -> Option<Picked> {
         let Some(choice) = &self.choice else {
             self.note_panic(self.is_unhealthy(0));
-            return (tried.is_empty() && !self.endpoints.is_empty()).then_some(0);
+            let first = tried.is_empty() && !self.endpoints.is_empty();
+            return first.then_some(Picked { index: 0, trial: false });
         };
         let key = self.key(request);
         let mut guard = lock(choice);
         let Choice { balancer, ejector, random } = &mut *guard;
-        let takes = |index| !self.is_unhealthy(index) && !ejector.is_out(index, now);
+        let is_in = |index| !self.is_unhealthy(index) && !ejector.is_out(index, now);
         let all: Candidates = (0..self.endpoints.len()).collect();
-        self.note_panic(!all.iter().any(|index| takes(*index)));
+        self.note_panic(!all.iter().any(|index| is_in(*index)));
         let open: Candidates = all.into_iter().filter(|index| !tried.contains(index)).collect();
-        let healthy = only(&open, takes);
-        let candidates = only(&healthy, |index| !self.is_avoided(request, index));
-        balancer.pick(&candidates, now, key, |index| self.in_flight(index), random)
+        let healthy = only(&open, is_in);
+        let admitting = only(&healthy, |index| ejector.admits(index, now));
+        let wanted = only(&admitting, |index| !self.is_avoided(request, index));
+        // Who takes a part of its share is a candidate for a part of the requests, whatever the policy.
+        let candidates = only(&wanted, |index| {
+            let share = ejector.share(index, now);
+            share >= 1.0 || random.f64() < share
+        });
+        let index = balancer.pick(&candidates, now, key, |index| self.in_flight(index), random)?;
+        Some(Picked { index, trial: ejector.begins(index, now) })
     }
 
     /// Tells once that all endpoints are out, and once that they no longer are.
@@ -114,6 +134,9 @@ impl Fleet {
         endpoint.unhealthy.store(!healthy, Ordering::Relaxed);
         let (upstream, name, reason) = (&*self.name, &*endpoint.name, outcome.as_str());
         if healthy {
+            if let Some(choice) = &self.choice {
+                lock(choice).ejector.recovered(index, clock::now().instant);
+            }
             tracing::info!(upstream, endpoint = name, "endpoint healthy");
         } else {
             tracing::warn!(upstream, endpoint = name, reason, "endpoint unhealthy");
@@ -167,18 +190,31 @@ impl Fleet {
         }
     }
 
-    fn ended(&self, index: usize, now: Instant, failed_after: Option<Duration>) {
+    fn tried(&self, index: usize) {
+        if let Some(choice) = &self.choice {
+            lock(choice).ejector.tried(index);
+        }
+    }
+
+    fn ended(&self, index: usize, now: Instant, ended: Ended) {
         let Some(choice) = &self.choice else { return };
         let ejected = {
             let mut choice = lock(choice);
-            if let Some(after) = failed_after {
-                choice.balancer.failed(index, now, after);
+            if ended.failed {
+                choice.balancer.failed(index, now, now.saturating_duration_since(ended.began));
             }
-            choice.ejector.ended(index, now, failed_after.is_some())
+            choice.ejector.ended(index, now, ended, |index| self.is_unhealthy(index))
         };
-        if let (Some(time), Some(endpoint)) = (ejected, self.endpoints.get(index)) {
-            self.meters.ejections.increment();
-            tracing::warn!(endpoint = &*endpoint.name, seconds = time.as_secs_f64(), "endpoint ejected");
+        if let (Some(ejected), Some(endpoint)) = (ejected, self.endpoints.get(index)) {
+            self.meters.ejected(ejected.why);
+            let (reason, seconds) = (ejected.why.as_str(), ejected.time.as_secs_f64());
+            tracing::warn!(
+                upstream = &*self.name,
+                endpoint = &*endpoint.name,
+                reason,
+                seconds,
+                "endpoint ejected"
+            );
         }
     }
 }
@@ -188,7 +224,7 @@ fn lock(choice: &Mutex<Choice>) -> MutexGuard<'_, Choice> {
 }
 
 /// Those that pass, or all where none does.
-fn only(candidates: &Candidates, passes: impl Fn(usize) -> bool) -> Candidates {
+fn only(candidates: &Candidates, mut passes: impl FnMut(usize) -> bool) -> Candidates {
     let passing: Candidates = candidates.iter().copied().filter(|index| passes(*index)).collect();
     if passing.is_empty() { candidates.clone() } else { passing }
 }
@@ -207,6 +243,7 @@ fn hash_address(address: IpAddr) -> u64 {
 pub(super) struct Account {
     fleet: Arc<Fleet>,
     index: usize,
+    trial: bool,
     started: Instant,
     deadline: Option<Instant>,
     state: State,
@@ -215,20 +252,28 @@ pub(super) struct Account {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
-    Answered { failed: bool },
+    Answered { failed: bool, after: Duration },
     Settled,
 }
 
 impl Account {
-    /// Opens the account of an attempt; none for an index that is none.
+    /// Chooses an endpoint for a request that was not `tried` yet, and opens the account of the attempt; none
+    /// where none is left.
     pub(super) fn open(
         fleet: &Arc<Fleet>,
-        index: usize,
+        request: &Request,
         started: Instant,
-        deadline: Option<Instant>,
+        tried: &[usize],
     ) -> Option<Self> {
+        let Picked { index, trial } = fleet.pick(request, started, tried)?;
         fleet.endpoints.get(index)?.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(Self { fleet: Arc::clone(fleet), index, started, deadline, state: State::Waiting })
+        let (fleet, deadline) = (Arc::clone(fleet), request.deadline);
+        Some(Self { fleet, index, trial, started, deadline, state: State::Waiting })
+    }
+
+    /// The index of the endpoint it is about.
+    pub(super) const fn index(&self) -> usize {
+        self.index
     }
 
     /// The endpoint it is about.
@@ -241,7 +286,8 @@ impl Account {
         let after = now.saturating_duration_since(self.started);
         self.fleet.meters.answered(status, after);
         self.fleet.answered(self.index, now, after);
-        self.state = State::Answered { failed: matches!(status.as_u16(), 502..=504) };
+        self.end_trial();
+        self.state = State::Answered { failed: matches!(status.as_u16(), 502..=504), after };
         after
     }
 
@@ -259,18 +305,27 @@ impl Account {
         };
         self.state = State::Settled;
         if failed {
-            let now = clock::now().instant;
-            self.fleet.ended(self.index, now, Some(now.saturating_duration_since(self.started)));
+            self.end(clock::now().instant, true, None);
         }
     }
 
     /// The response body has ended, or nobody wants the rest of it.
     pub(super) fn settle(&mut self, now: Instant) {
-        if let State::Answered { failed } = self.state {
-            let after = now.saturating_duration_since(self.started);
-            self.fleet.ended(self.index, now, failed.then_some(after));
+        if let State::Answered { failed, after } = self.state {
+            self.end(now, failed, Some(after).filter(|_| !failed));
         }
         self.state = State::Settled;
+    }
+
+    fn end(&self, now: Instant, failed: bool, latency: Option<Duration>) {
+        self.fleet.ended(self.index, now, Ended { began: self.started, failed, latency });
+    }
+
+    /// Lets another request try the endpoint, if this one did.
+    fn end_trial(&mut self) {
+        if std::mem::take(&mut self.trial) {
+            self.fleet.tried(self.index);
+        }
     }
 }
 
@@ -284,16 +339,17 @@ impl Drop for Account {
             State::Answered { .. } => self.settle(clock::now().instant),
             State::Waiting => {
                 let now = clock::now().instant;
-                let after = now.saturating_duration_since(self.started);
                 self.fleet.meters.canceled();
                 // The deadline layer gives up at the same moment as we do: an endpoint that let it pass has
                 // failed.
                 if self.deadline.is_some_and(|deadline| now >= deadline) {
-                    self.fleet.ended(self.index, now, Some(after));
+                    self.end(now, true, None);
                 } else {
-                    self.fleet.waited(self.index, now, after);
+                    self.fleet.waited(self.index, now, now.saturating_duration_since(self.started));
                 }
             }
         }
+        // Last, so that nobody tries an endpoint that this attempt has just put out.
+        self.end_trial();
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, UpstreamErrorKind as Kind};
 use crate::metrics::{Counter, Histogram, Metrics};
 
 use super::Upstream;
+use super::ejection::Why;
 use super::probe::Outcome;
 
 /// The metrics of one upstream, resolved when it is built.
@@ -24,7 +25,7 @@ pub(super) struct Meters {
     seconds: Histogram,
     connects: Counter,
     connects_failed: Vec<(Kind, Counter)>,
-    pub(super) ejections: Counter,
+    ejections: [Counter; Why::ALL.len()],
 }
 
 /// What can go wrong with an attempt, in the words of the `result` label.
@@ -78,11 +79,13 @@ impl Meters {
             ),
             connects: connects("ok"),
             connects_failed: CONNECT_FAILURES.iter().map(|kind| (*kind, connects(kind.as_str()))).collect(),
-            ejections: metrics.counter(
-                "forebay_upstream_ejections_total",
-                "Times an endpoint was left out because it failed.",
-                label,
-            ),
+            ejections: Why::ALL.map(|why| {
+                metrics.counter(
+                    "forebay_upstream_ejections_total",
+                    "Times an endpoint was left out because it failed, by why.",
+                    &[("upstream", upstream), ("reason", why.as_str())],
+                )
+            }),
         }
     }
 
@@ -112,6 +115,13 @@ impl Meters {
     /// An attempt was given up by whoever made it.
     pub(super) fn canceled(&self) {
         self.canceled.increment();
+    }
+
+    /// An endpoint was put out.
+    pub(super) fn ejected(&self, why: Why) {
+        if let Some(counter) = self.ejections.get(why as usize) {
+            counter.increment();
+        }
     }
 
     /// A connection was made, or not.

@@ -51,6 +51,8 @@ pub struct UpstreamPlan {
     pub health: Option<HealthPlan>,
     /// When a failing endpoint is left out.
     pub ejection: EjectionPlan,
+    /// How long an endpoint that is back takes to its full share; zero: no time.
+    pub slow_start: Duration,
 }
 
 /// One endpoint.
@@ -157,6 +159,7 @@ pub fn plan(config: &EndpointsConfig, at: &Path, report: &mut Report) -> Upstrea
             .as_ref()
             .map(|health| health::plan(health, &config.host, &at.key("health"), report)),
         ejection: ejection::plan(&config.ejection, &at.key("ejection"), report),
+        slow_start: config.slow_start.get(),
         endpoints,
     }
 }

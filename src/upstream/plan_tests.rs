@@ -74,7 +74,12 @@ fn all_problems_are_reported_at_once() {
         read_timeout: crate::units::Time::secs(0),
         resolve_interval: crate::units::Time::millis(1),
         tls: UpstreamTlsConfig { cert: Some("c.pem".to_owned()), ..UpstreamTlsConfig::default() },
-        ejection: EjectionConfig { error_rate: 2.0, max_ejected: f64::NAN, ..EjectionConfig::default() },
+        ejection: EjectionConfig {
+            error_rate: 2.0,
+            latency_factor: 0.5,
+            max_ejected: f64::NAN,
+            ..EjectionConfig::default()
+        },
         ..EndpointsConfig::default()
     };
     let mut report = Report::new();
@@ -95,6 +100,7 @@ fn all_problems_are_reported_at_once() {
             "host",
             "ejection.error_rate",
             "ejection.max_ejected",
+            "ejection.latency_factor",
         ]
     );
     assert_eq!((plan.endpoints[0].weight, plan.max_connections), (1, 1));

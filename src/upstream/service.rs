@@ -50,15 +50,11 @@ async fn send(upstream: &Upstream, mut request: Request) -> Result<Response, Err
     let mut failure = Error::Upstream(UpstreamError::unsent(Kind::NoEndpoint));
     loop {
         let started = clock::now().instant;
-        let picked = upstream.fleet.pick(&request, started, &tried);
-        let Some((index, endpoint)) =
-            picked.and_then(|index| Some((index, upstream.fleet.endpoints.get(index)?)))
-        else {
+        let Some(mut account) = Account::open(&upstream.fleet, &request, started, &tried) else {
             return Err(failure);
         };
-        let Some(mut account) = Account::open(&upstream.fleet, index, started, request.deadline) else {
-            return Err(failure);
-        };
+        let index = account.index();
+        let Some(endpoint) = upstream.fleet.endpoints.get(index) else { return Err(failure) };
         request.trail.note(|notes| notes.endpoint = Some(Arc::clone(&endpoint.name)));
         let attempt = Attempt {
             upstream,

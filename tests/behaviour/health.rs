@@ -10,7 +10,7 @@ use crate::support::{Gateway, Origin, Reply, get};
 /// Two endpoints in turn, probed every 50 ms; only probes decide.
 fn config(origins: [SocketAddr; 2], health: &str) -> String {
     let upstream = format!(
-        "balance = \"round_robin\"\nejection = {{ consecutive_errors = 0, error_rate = 0.0 }}\n\
+        "balance = \"round_robin\"\nslow_start = \"0s\"\nejection = {{ consecutive_errors = 0, error_rate = 0.0 }}\n\
          [upstream.origin.health]\npath = \"/healthz\"\ninterval = \"50ms\"\n{health}"
     );
     Gateway::config(origins[0], &upstream, "[route.cache]\nenabled = false\n[route.retry]\nattempts = 1")

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cache;
+mod ejection;
 mod forwarding;
 mod health;
 mod interim;

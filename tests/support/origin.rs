@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -156,6 +157,7 @@ pub struct Reply(Vec<Step>);
 enum Step {
     Write(Vec<u8>),
     Wait(Gate),
+    Think(Duration),
     Stall,
     Close,
     Reset,
@@ -193,6 +195,12 @@ impl Reply {
     /// Waits for a gate before anything else.
     pub fn after(mut self, gate: &Gate) -> Self {
         self.0.insert(0, Step::Wait(gate.clone()));
+        self
+    }
+
+    /// Thinks for so long before anything else.
+    pub fn late(mut self, by: Duration) -> Self {
+        self.0.insert(0, Step::Think(by));
         self
     }
 
@@ -261,6 +269,7 @@ impl Reply {
                     }
                 }
                 Step::Wait(gate) => gate.pass().await,
+                Step::Think(time) => tokio::time::sleep(time).await,
                 Step::Stall => {
                     // Until the other side goes.
                     Reader::default().rest(stream).await;
