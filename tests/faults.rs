@@ -1,6 +1,8 @@
 //! The origin fails at every point of its answer in turn: after each, the client has one well-formed answer
 //! or a clean cut, nothing partial is stored, and nothing is left held.
 
+mod cache;
+
 use crate::support::{Client, Gateway, Origin, Reply, get};
 
 /// Asks for a path of its own a fault, then again: the second answer is whole, so nothing partial was stored.
@@ -53,6 +55,12 @@ async fn a_counted_answer_is_reset_after_every_byte() {
 async fn a_chunked_answer_is_closed_after_every_byte() {
     let whole = Reply::chunked(200, &FRESH, &["012", "3456789"]);
     break_everywhere(whole, "0123456789", Reply::cut_after).await;
+}
+
+#[tokio::test]
+async fn a_chunked_answer_is_reset_after_every_byte() {
+    let whole = Reply::chunked(200, &FRESH, &["012", "3456789"]);
+    break_everywhere(whole, "0123456789", Reply::reset_after).await;
 }
 
 /// A connection the origin closes after its answer is not used for the next request.
