@@ -3,6 +3,9 @@
 
 use http::header::{self, HeaderMap, HeaderName};
 
+/// What `Allow` says of the server as a whole: the methods that pass to an origin (RFC 9110 §10.2.1).
+pub const ALL_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// `Cache-Status` (RFC 9211).
 pub static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// `CDN-Cache-Control` (RFC 9213).

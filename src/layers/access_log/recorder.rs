@@ -159,8 +159,7 @@ impl Recorder {
         }
     }
 
-    fn close(&self, state: &State, outcome: Outcome) {
-        let duration = state.since_received();
+    fn close(&self, state: &State, duration: Duration, outcome: Outcome) {
         let bytes_received = state.bytes_received.get();
         self.in_flight.add(-1);
         self.requests.count(state.method, state.status);
@@ -252,10 +251,11 @@ impl<R: AsRef<Recorder>> Pending<R> {
     /// The response is here, and whole: `bytes` long, as far as the request's method lets them be sent.
     pub(super) fn whole(&mut self, status: StatusCode, bytes: usize) {
         if let Some(mut state) = self.state.take() {
+            let duration = state.since_received();
             state.status = status.as_u16();
-            state.ttfb = Some(state.since_received());
+            state.ttfb = Some(duration);
             state.bytes = if state.is_head { 0 } else { bytes as u64 };
-            self.recorder.as_ref().close(&state, Outcome::Complete);
+            self.recorder.as_ref().close(&state, duration, Outcome::Complete);
         }
     }
 
@@ -273,7 +273,7 @@ impl<R: AsRef<Recorder>> Pending<R> {
     pub(super) fn failed(&mut self, word: &'static str) {
         if let Some(mut state) = self.state.take() {
             state.status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
-            self.recorder.as_ref().close(&state, Outcome::Failed(word));
+            self.recorder.as_ref().close(&state, state.since_received(), Outcome::Failed(word));
         }
     }
 
@@ -284,7 +284,7 @@ impl<R: AsRef<Recorder>> Pending<R> {
 
     fn close(&mut self, outcome: Outcome) {
         if let Some(state) = self.state.take() {
-            self.recorder.as_ref().close(&state, outcome);
+            self.recorder.as_ref().close(&state, state.since_received(), outcome);
         }
     }
 }

@@ -145,8 +145,12 @@ pub fn of_fresh_hit(entry: &Entry, age: u64, ttl: i64) -> HeaderMap {
     })
 }
 
+/// Room in the table of an answer's fields: for the two of ours, and for those that other layers add, so
+/// that it need not grow.
+const SPARE: usize = 6;
+
 fn make(entry: &Entry, age: u64, ttl: i64) -> HeaderMap {
-    let mut headers = entry.headers(2);
+    let mut headers = entry.headers(SPARE);
     headers.insert(header::AGE, HeaderValue::from(age));
     headers.append(&fields::CACHE_STATUS, status(ttl));
     headers

@@ -22,7 +22,7 @@ pub use location::Location;
 pub use plan::{FixedPlan, plan_redirect, plan_respond};
 
 use crate::error::Error;
-use crate::http::{Body, Request, Response};
+use crate::http::{Body, Request, Response, fields};
 
 #[cfg(test)]
 mod tests;
@@ -72,8 +72,7 @@ impl Service<Request> for &ServerWide {
 
     fn call(&mut self, _: Request) -> Self::Future {
         let mut response = Response::new(StatusCode::NO_CONTENT, Body::empty());
-        let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-        response.headers.insert(ALLOW, allowed);
+        response.headers.insert(ALLOW, HeaderValue::from_static(fields::ALL_METHODS));
         ready(Ok(response))
     }
 }

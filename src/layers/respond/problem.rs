@@ -67,7 +67,7 @@ fn own_fields(error: &Error) -> Vec<(HeaderName, HeaderValue)> {
     match error {
         Error::Refused(Refusal::MethodNotAllowed(allowed)) => vec![(ALLOW, allowed.clone())],
         Error::Client(ClientError::MethodRefused) => {
-            vec![(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))]
+            vec![(ALLOW, HeaderValue::from_static(fields::ALL_METHODS))]
         }
         Error::Refused(Refusal::RateLimited { fields, .. }) => fields.to_vec(),
         Error::Client(_) | Error::Refused(_) | Error::Upstream(_) | Error::Internal(_) => Vec::new(),

@@ -104,8 +104,7 @@ impl Core {
             Permit::Granted => Ok(self.purge_for(request)),
             Permit::Denied => Err(Refusal::PurgeDenied.into()),
             Permit::Off => {
-                let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-                Err(Refusal::MethodNotAllowed(allow).into())
+                Err(Refusal::MethodNotAllowed(HeaderValue::from_static(fields::ALL_METHODS)).into())
             }
         }
     }
