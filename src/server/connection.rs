@@ -108,13 +108,13 @@ pub enum Spoken {
 pub async fn serve_clear(mut io: Io, accepted: Accepted) {
     let begun = unless_ended(&accepted.watched, pin!(find_protocol(&mut io, &accepted.context))).await;
     if let Some(Some((spoken, ahead))) = begun {
-        serve(WatchedIo::new(io, ahead, accepted.watched.clone()), spoken, accepted).await;
+        serve(Box::new(WatchedIo::new(io, ahead, accepted.watched.clone())), spoken, accepted).await;
     }
 }
 
 /// Serves a connection whose protocol is known.
 pub async fn serve_known(io: Io, spoken: Spoken, accepted: Accepted) {
-    serve(WatchedIo::new(io, Bytes::new(), accepted.watched.clone()), spoken, accepted).await;
+    serve(Box::new(WatchedIo::new(io, Bytes::new(), accepted.watched.clone())), spoken, accepted).await;
 }
 
 /// Reads until the bytes are an HTTP/2 preface or cannot become one. `None` when the client leaves before.
@@ -148,7 +148,7 @@ pub async fn unless_ended<T>(watched: &Watched, mut future: Pin<&mut impl Future
     .await
 }
 
-async fn serve(mut io: WatchedIo, spoken: Spoken, accepted: Accepted) {
+async fn serve(mut io: Box<WatchedIo>, spoken: Spoken, accepted: Accepted) {
     let Accepted { peer, slot, watched, context } = accepted;
     let (peer, slot) = (Arc::new(peer), Arc::new(slot));
     let interim = (spoken == Spoken::Http1).then(|| {
@@ -195,7 +195,7 @@ async fn serve(mut io: WatchedIo, spoken: Spoken, accepted: Accepted) {
 
 /// Keeps nothing of an idle connection but its socket until the client sends something: hyper's buffers are
 /// some 15 KiB. `None` when the client leaves.
-async fn rest<S>(parts: http1::Parts<TokioIo<WatchedIo>, S>, slot: &Slot) -> Option<WatchedIo> {
+async fn rest<S>(parts: http1::Parts<TokioIo<Box<WatchedIo>>, S>, slot: &Slot) -> Option<Box<WatchedIo>> {
     let http1::Parts { io, read_buf, .. } = parts;
     let mut io = io.into_inner();
     if read_buf.is_empty() {
