@@ -36,15 +36,6 @@ pub(super) fn clean(parts: &mut Parts) -> Result<bool, Kind> {
     Ok(reusable)
 }
 
-/// Whether a 101 switches to what we asked for (RFC 9110 §7.8, RFC 6455 §4.1). The client checks the accept's
-/// value, which only it can compute a challenge for.
-pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
-    let upgrades = headers.get_all(header::UPGRADE).iter().collect::<Vec<_>>();
-    let websocket = matches!(upgrades.as_slice(), [one] if one.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    let accept = headers.get(header::SEC_WEBSOCKET_ACCEPT);
-    websocket && accept.is_some_and(|accept| accept.len() == 28)
-}
-
 fn is_chunked(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let chunked = codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
@@ -134,18 +125,5 @@ mod tests {
             [("connection", "x-hop, close"), ("x-hop", "1"), ("keep-alive", "timeout=5"), ("x-end", "2")];
         assert_eq!(cleaned(200, &fields), Ok((true, vec!["x-end: 2".to_owned()])));
         assert_eq!(cleaned(204, &[("content-length", "0")]), Ok((true, vec![])));
-    }
-
-    #[test]
-    fn websockets() {
-        let mut headers = HeaderMap::new();
-        assert!(!is_websocket(&headers));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("WebSocket"));
-        assert!(!is_websocket(&headers));
-        headers
-            .insert(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
-        assert!(is_websocket(&headers));
-        headers.append(header::UPGRADE, HeaderValue::from_static("h2c"));
-        assert!(!is_websocket(&headers));
     }
 }

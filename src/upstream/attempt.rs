@@ -29,6 +29,7 @@ use super::forward::{Aim, Load, prepare};
 use super::grant::{Need, Stream};
 use super::lease::{Carrier, Lease};
 use super::upload::Upload;
+use super::websocket::Challenge;
 
 /// Connections that may turn out dead before a new one is made at once, and before none is any more.
 const DEAD_IDLE: u32 = 3;
@@ -42,6 +43,8 @@ pub(super) struct Attempt<'a> {
     pub(super) deadline: Option<Instant>,
     /// Whether a websocket was asked for.
     pub(super) upgrade: bool,
+    /// What a 101 has to answer.
+    pub(super) challenge: Option<Challenge>,
     pub(super) trail: Trail,
 }
 
@@ -248,7 +251,7 @@ impl Attempt<'_> {
     fn switched(&self, headers: &HeaderMap) -> Result<bool, Kind> {
         match self.upgrade {
             false => Err(Kind::BadResponse),
-            true if answer::is_websocket(headers) => Ok(false),
+            true if self.challenge.is_some_and(|challenge| challenge.is_met(headers)) => Ok(false),
             true => Err(Kind::BadUpgrade),
         }
     }

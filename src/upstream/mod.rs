@@ -57,6 +57,7 @@ mod resolve;
 mod service;
 mod tls;
 mod upload;
+mod websocket;
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use crate::http::{Request, Response};
 use super::Upstream;
 use super::attempt::Attempt;
 use super::fleet::Account;
+use super::websocket::Challenge;
 
 /// Sends each request to one of an upstream's endpoints.
 #[derive(Clone, Debug)]
@@ -62,6 +63,7 @@ async fn send(upstream: &Upstream, mut request: Request) -> Result<Response, Err
             started,
             deadline: request.deadline,
             upgrade: request.upgrade.is_some(),
+            challenge: request.upgrade.as_ref().and_then(|_| Challenge::of(&request.headers)),
             trail: request.trail.clone(),
         };
         match endpoint.line(attempt.need(), started, request.deadline).await {

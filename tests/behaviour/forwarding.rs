@@ -311,6 +311,18 @@ async fn a_refused_upgrade_is_an_answer_like_any_other() {
     gateway.at_rest().await;
 }
 
+/// RFC 6455 §4.1: an endpoint that does not answer the challenge has not understood the handshake.
+#[tokio::test]
+async fn a_switch_that_answers_no_challenge_is_no_tunnel() {
+    let wrong = SWITCHED.replace("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    let origin = Origin::always(Reply::raw(wrong)).await;
+    let gateway = Gateway::before(origin.address, "").await;
+    let mut client = Client::connect(gateway.address).await;
+    client.write(HANDSHAKE).await;
+    assert_eq!(client.response().await.status(), 502);
+    gateway.at_rest().await;
+}
+
 /// RFC 9110 §15.2.2: nobody switches to what nobody asked for.
 #[tokio::test]
 async fn an_unasked_switch_is_a_bad_answer() {

@@ -204,7 +204,12 @@ async fn a_tunnel_is_left_alone() {
     let origin = Origin::always(reply).await;
     let gateway = Gateway::start(&config(origin.address));
     let mut client = Client::connect(gateway.address).await;
-    client.write("GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await;
+    client
+        .write(
+            "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                   sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .await;
     assert_eq!(client.response().await.status(), 101);
     client.write("frame").await;
     // Longer than the time for a head.

@@ -241,6 +241,7 @@ async fn websockets_become_tunnels() {
     let upgrade = || {
         let mut request = get();
         request.upgrade = Some(Box::new(hyper::upgrade::on(http::Request::new(()))));
+        request.headers.insert("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap());
         request
     };
     let (answer, mut peer) = tokio::join!(send(&balance, upgrade()), async {
