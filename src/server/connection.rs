@@ -167,22 +167,23 @@ async fn serve(mut io: Box<WatchedIo>, spoken: Spoken, accepted: Accepted) {
     let watched = &connection.watched;
     match spoken {
         Spoken::Http1 => loop {
-            let served = http1_builder(&connection.context).serve_connection(io, requests.clone());
-            // In a box, so that a task whose connection rests is small.
-            let mut served = Box::new(served.with_upgrades());
-            let driven = drive(Pin::new(&mut *served), watched, |served| served.graceful_shutdown()).await;
-            match (driven, served.into_parts()) {
-                (Driven::Rests, Some(parts)) => {
-                    let Some(woken) =
-                        unless_ended(watched, pin!(rest(parts, &connection.slot))).await.flatten()
-                    else {
-                        return;
-                    };
-                    io = TokioIo::new(woken);
-                }
+            let (driven, parts) = {
+                let served = http1_builder(&connection.context).serve_connection(io, requests.clone());
+                // In a box, so that the task of a connection that rests is small; and in a block, whose end
+                // frees the box.
+                let mut served = Box::new(served.with_upgrades());
+                let driven =
+                    drive(Pin::new(&mut *served), watched, |served| served.graceful_shutdown()).await;
+                (driven, served.into_parts())
+            };
+            let parts = match (driven, parts) {
+                (Driven::Rests, Some(parts)) => parts,
                 (Driven::Ended(broken), _) => return tell_of(&connection, broken),
                 (Driven::Rests, None) => return,
-            }
+            };
+            let woken = unless_ended(watched, pin!(rest(parts, &connection.slot))).await;
+            let Some(woken) = woken.flatten() else { return };
+            io = TokioIo::new(woken);
         },
         Spoken::Http2 => {
             watched.speaks_http2();
