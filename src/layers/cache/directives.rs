@@ -1,5 +1,5 @@
 //! `Cache-Control` of requests and responses, read into plain values (RFC 9111 §5.2, RFC 5861, RFC 8246); a
-//! [targeted](super::targeted) field takes its place where there is one (RFC 9213).
+//! [targeted] field takes its place where there is one (RFC 9213).
 //!
 //! Choices where the RFCs leave one:
 //!

@@ -76,7 +76,7 @@ pub enum Led {
 }
 
 /// A copy of a request for a fill: a GET without body, conditions and range (RFC 9111 §4), or the
-/// [query](post::is_query) that it is.
+/// [query](super::post::is_query) that it is.
 pub fn plain_copy(request: &Request, trail: Trail) -> Request {
     let (method, body) = match &request.body {
         RequestBody::Full(content) if request.method == Method::POST => {

@@ -4,7 +4,7 @@
 //! request without `Range` cannot find it. All its parts share one strong validator and one length; a part of
 //! anything else takes the place of all of them.
 //!
-//! Bounds: [`RUNS_MAX`] runs of bytes that do not touch, of which the shortest go first, and the store's
+//! Bounds: `RUNS_MAX` runs of bytes that do not touch, of which the shortest go first, and the store's
 //! `max_object` in all, beyond which all go but the newest.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Makes a failed attempt again: within a budget, after a pause, elsewhere where it can.
 //!
-//! - [`plan`]: what the user wrote, validated.
+//! - [`mod@plan`]: what the user wrote, validated.
 //! - [`condition`]: whether one outcome is worth another attempt, and if not, why not.
 //! - [`backoff`]: how long to wait before it.
 //! - [`budget`]: how many retries all requests of an upstream may make together.
