@@ -23,6 +23,7 @@ use crate::layers::cache::purge::Control;
 use crate::layers::cache::{Cache, Store};
 use crate::layers::deadline::Deadline;
 use crate::layers::fixed::{Fixed, ServerWide};
+use crate::layers::hedge::{Hedge, HedgePlan, Tally};
 use crate::layers::rate_limit::config::Scope;
 use crate::layers::rate_limit::{Limiter, RateLimit};
 use crate::layers::respond::{self, Respond};
@@ -79,6 +80,8 @@ pub struct Table {
     unrouted: AccessLog<()>,
     origins: BTreeMap<String, Arc<Origin>>,
     limiters: HashMap<(String, String), Arc<Limiter>>,
+    /// What is known for hedging, by route and upstream.
+    tallies: HashMap<(String, String), Arc<Tally>>,
     plan: Plan,
 }
 
@@ -229,7 +232,8 @@ impl Table {
         for (name, origin) in &plan.upstreams {
             origins.insert(name.clone(), Origin::build(name, origin, plan, before, &shared.metrics)?);
         }
-        let mut builder = Builder { origins: &origins, before, shared, limiters: HashMap::new() };
+        let mut builder =
+            Builder { origins: &origins, before, shared, limiters: HashMap::new(), tallies: HashMap::new() };
         let mut routes = Vec::new();
         for route in &plan.routes {
             let (stack, cache) = builder.stack(route)?;
@@ -243,9 +247,9 @@ impl Table {
             routes.push((route.matching.clone(), route.priority, built));
         }
         let routes = RouteTable::new(routes);
-        let limiters = builder.limiters;
+        let Builder { limiters, tallies, .. } = builder;
         let unrouted = AccessLog::new(UNROUTED, None, shared.log.clone(), &shared.metrics, ());
-        Ok(Self { routes, unrouted, origins, limiters, plan: plan.clone() })
+        Ok(Self { routes, unrouted, origins, limiters, tallies, plan: plan.clone() })
     }
 }
 
@@ -291,6 +295,7 @@ struct Builder<'a> {
     before: Option<&'a Table>,
     shared: &'a Shared,
     limiters: HashMap<(String, String), Arc<Limiter>>,
+    tallies: HashMap<(String, String), Arc<Tally>>,
 }
 
 impl Builder<'_> {
@@ -326,18 +331,29 @@ impl Builder<'_> {
     }
 
     fn upstream_stack(&mut self, route: &RoutePlan) -> Option<ToUpstream> {
-        let AnswerPlan::Upstream { name, cache, retry } = &route.answer else { return None };
+        let AnswerPlan::Upstream { name, cache, retry, hedge } = &route.answer else { return None };
         let inner = self.limits(route, Scope::Origin);
+        let tally = hedge.map(|plan| self.tally(route, name, plan));
         let metrics = &self.shared.metrics;
         let origin = self.origins.get(name)?;
         let budget = origin.budgets.iter().find(|budget| budget.plan() == retry.budget)?;
         let balanced = Balance(origin.upstream.clone());
         let memory = self.shared.memory.clone();
-        let retried = Retry::new(retry.clone(), budget.clone(), memory, metrics, &route.name, balanced);
+        let hedged = Hedge::new(tally, metrics, &route.name, balanced);
+        let retried = Retry::new(retry.clone(), budget.clone(), memory, metrics, &route.name, hedged);
         let admitted = Admission::new(origin.gate.clone(), retried);
         let limited = RateLimit::new(inner, metrics, &route.name, admitted);
         let store = self.shared.store.clone();
         Some(Cache::new(cache.clone(), namespace(route, name), store, metrics, &route.name, limited))
+    }
+
+    /// What is known of the route's requests to the upstream.
+    fn tally(&mut self, route: &RoutePlan, upstream: &str, plan: HedgePlan) -> Arc<Tally> {
+        let key = (route.name.clone(), upstream.to_owned());
+        let kept = self.before.and_then(|table| table.tallies.get(&key)).filter(|kept| kept.plan() == plan);
+        let tally = kept.cloned().unwrap_or_else(|| Arc::new(Tally::new(plan)));
+        self.tallies.insert(key, tally.clone());
+        tally
     }
 
     /// The route's limiters of one scope.

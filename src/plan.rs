@@ -20,10 +20,11 @@ use crate::layers::admission::plan::AdmissionPlan;
 use crate::layers::cache::plan::{CachePlan, StorePlan};
 use crate::layers::cache::purge::PurgePlan;
 use crate::layers::fixed::{FixedPlan, plan_redirect, plan_respond};
+use crate::layers::hedge::HedgePlan;
 use crate::layers::rate_limit::plan::LimitPlan;
 use crate::layers::retry::plan::RetryPlan;
 use crate::layers::transform::plan::TransformPlan;
-use crate::layers::{access_log, admission, cache, deadline, rate_limit, retry, transform};
+use crate::layers::{access_log, admission, cache, deadline, hedge, rate_limit, retry, transform};
 use crate::report::{Path, Report, nearest};
 use crate::route::lint::Candidate;
 use crate::route::plan::MatchPlan;
@@ -165,6 +166,8 @@ pub enum AnswerPlan {
         cache: Option<Arc<CachePlan>>,
         /// Retries.
         retry: RetryPlan,
+        /// Hedging, unless it is off.
+        hedge: Option<HedgePlan>,
     },
     /// We do, with a redirect or a fixed response.
     Fixed(FixedPlan),
@@ -297,6 +300,7 @@ fn answer(
         cache.purge = PurgePlan::plan(&config.cache.purge, &Path::root(), &mut Report::new());
     }
     let retry = retry::plan::plan(&route.retry, &at.key("retry"), report);
+    let hedge = route.hedge.as_ref().map(|config| hedge::plan(config, &at.key("hedge"), report));
     let redirect =
         route.redirect.as_ref().map(|config| plan_redirect(config, names, &at.key("redirect"), report));
     let respond = route.respond.as_ref().map(|config| plan_respond(config, &at.key("respond"), report));
@@ -310,12 +314,12 @@ fn answer(
         (Some(name), _) => {
             known_upstream(name, config, &at.key("upstream"), report);
             let cache = route.cache.enabled.then(|| Arc::new(cache));
-            AnswerPlan::Upstream { name: name.clone(), cache, retry }
+            AnswerPlan::Upstream { name: name.clone(), cache, retry, hedge }
         }
         (None, None) => {
             let hint = "give it one of `upstream`, `redirect` and `respond`";
             report.error_with_hint(at, format!("nothing answers route `{}`", route.name), hint);
-            AnswerPlan::Upstream { name: String::new(), cache: None, retry }
+            AnswerPlan::Upstream { name: String::new(), cache: None, retry, hedge }
         }
     }
 }

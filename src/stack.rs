@@ -6,6 +6,7 @@ use crate::layers::body_limit::BodyLimit;
 use crate::layers::cache::Cache;
 use crate::layers::deadline::Deadline;
 use crate::layers::fixed::Fixed;
+use crate::layers::hedge::Hedge;
 use crate::layers::inner;
 use crate::layers::rate_limit::RateLimit;
 use crate::layers::respond::Respond;
@@ -35,8 +36,10 @@ pub type Policy<S> =
 /// - `RateLimit` once more, for limits that count only what goes to the origin.
 /// - `Admission`, outside retry: a request holds one permit however often it is tried.
 /// - `Retry`, outside balance: another attempt may choose another endpoint.
+/// - `Hedge`, inside retry: a second request at once is one attempt still, under one `per_try_timeout`, and
+///   retry sees only what both come to. Outside balance: the second one goes to another endpoint.
 /// - `Balance`: the endpoint, its pool, the origin.
-pub type ToUpstream = Cache<RateLimit<Admission<Retry<Balance>>>>;
+pub type ToUpstream = Cache<RateLimit<Admission<Retry<Hedge<Balance>>>>>;
 
 /// A route's layers.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use super::listener::ListenerConfig;
 use super::route::RouteConfig;
 use super::upstream::UpstreamConfig;
 use super::words::{Kind, Words};
+use crate::layers::hedge::config::HedgeConfig;
 use crate::upstream::config::{EndpointConfig, HealthConfig};
 
 /// The widest line of a comment in the TOML file.
@@ -108,6 +109,7 @@ pub fn full() -> Config {
         name: "example".to_owned(),
         upstream: Some("example".to_owned()),
         rate_limit: limit.into_iter().collect(),
+        hedge: Some(HedgeConfig::default()),
         ..RouteConfig::default()
     };
     Config {

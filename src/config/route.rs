@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::layers::cache::config::CacheConfig;
 pub use crate::layers::fixed::config::{FixedConfig, RedirectConfig};
+use crate::layers::hedge::config::HedgeConfig;
 use crate::layers::rate_limit::config::RateLimitConfig;
 use crate::layers::retry::config::RetryConfig;
 use crate::layers::transform::config::{HeaderRulesConfig, RewriteConfig};
@@ -57,6 +58,9 @@ pub struct RouteConfig {
     /// Retries.
     #[serde(default)]
     pub retry: RetryConfig,
+    /// Second attempts at requests that take long; none where this is not given.
+    #[serde(default)]
+    pub hedge: Option<HedgeConfig>,
 }
 
 const fn timeout() -> Time {
@@ -80,6 +84,7 @@ impl Default for RouteConfig {
             rate_limit: Vec::new(),
             cache: CacheConfig::default(),
             retry: RetryConfig::default(),
+            hedge: None,
         }
     }
 }

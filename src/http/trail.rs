@@ -19,6 +19,8 @@ pub struct Notes {
     pub queue_wait: Duration,
     /// rate limit: how long it was delayed.
     pub delayed: Duration,
+    /// hedge: `won`, `lost`, `budget`, where the request was late.
+    pub hedge: Option<&'static str>,
     /// upstream: the endpoint of the last attempt.
     pub endpoint: Option<Arc<str>>,
     /// upstream: from the start of the last attempt to its response head.

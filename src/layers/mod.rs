@@ -10,6 +10,7 @@ pub mod body_limit;
 pub mod cache;
 pub mod deadline;
 pub mod fixed;
+pub mod hedge;
 pub mod rate_limit;
 pub mod refuse;
 pub mod respond;

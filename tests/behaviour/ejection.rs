@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::support::{Gateway, Origin, Reply, get};
 
-fn config(origins: &[SocketAddr], upstream: &str, route: &str) -> String {
+/// One route to these origins, without a cache.
+pub fn config(origins: &[SocketAddr], upstream: &str, route: &str) -> String {
     let [first, others @ ..] = origins else { panic!("no origin") };
     let others: String = others.iter().map(|other| format!(", \"http://{other}\"")).collect();
     let route = format!("[route.cache]\nenabled = false\n{route}");

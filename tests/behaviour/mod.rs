@@ -5,6 +5,7 @@ mod cache;
 mod ejection;
 mod forwarding;
 mod health;
+mod hedging;
 mod interim;
 mod keys;
 mod lifecycle;

@@ -268,6 +268,7 @@ fn end_fields(fields: &mut Fields<'_>, answered: &Answered<'_>) {
             fields.millis(&key, wait);
         }
     }
+    fields.string(&key!("hedge"), notes.hedge.map(str::as_bytes));
     fields.string(&key!("endpoint"), notes.endpoint.as_deref().map(str::as_bytes));
     if let Some(status) = notes.upstream_status {
         fields.number(&key!("upstream_status"), status.into());

@@ -353,6 +353,7 @@ fn notes() -> impl Strategy<Value = Notes> {
             attempts,
             queue_wait: Duration::from_micros(queue.into()),
             delayed: Duration::from_micros(delayed.into()),
+            hedge: Some("won"),
             endpoint: endpoint.map(Arc::from),
             upstream_time: Duration::from_micros(upstream.into()),
             upstream_status,

@@ -1,0 +1,232 @@
+//! The tower glue: a route without hedging polls its inner service in place.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::sleep_until;
+use tower_service::Service;
+
+use crate::clock::{self, Instant};
+use crate::error::Error;
+use crate::http::{Attempt, Interim, Request, RequestBody, RequestParts, Response, Trail};
+use crate::layers::{Boxed, Either, Inner, inner};
+use crate::metrics::{Counter, Metrics};
+
+use super::tally::{Tally, Waited};
+
+type Outcome = Result<Response, Error>;
+
+/// What became of a hedge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hedged {
+    /// It answered first; the first attempt was cancelled.
+    Won,
+    /// The first attempt answered after all; the hedge was cancelled.
+    Lost,
+    /// It was not made: too many were.
+    Budget,
+}
+
+impl Hedged {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Won, Self::Lost, Self::Budget];
+
+    /// The word for log and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Won => "won",
+            Self::Lost => "lost",
+            Self::Budget => "budget",
+        }
+    }
+}
+
+/// Sends late requests of `S` twice.
+#[derive(Debug)]
+pub struct Hedge<S> {
+    hedging: Option<Hedging>,
+    pub(super) inner: S,
+}
+
+#[derive(Debug)]
+struct Hedging {
+    tally: Arc<Tally>,
+    counters: [Counter; Hedged::ALL.len()],
+}
+
+impl<S> Hedge<S> {
+    /// A layer of one route; without a tally it does nothing.
+    pub fn new(tally: Option<Arc<Tally>>, metrics: &Metrics, route: &str, inner: S) -> Self {
+        let hedging = tally.map(|tally| Hedging {
+            tally,
+            counters: Hedged::ALL.map(|hedged| {
+                let labels = [("route", route), ("result", hedged.as_str())];
+                metrics.counter("forebay_hedges_total", "Requests that were late, by what was done.", &labels)
+            }),
+        });
+        Self { hedging, inner }
+    }
+}
+
+inner!(impl<S: Inner> for Hedge<S>);
+
+impl<'a, S: Inner> Service<Request> for &'a Hedge<S> {
+    type Response = Response;
+    type Error = Error;
+    type Future = Either<Boxed<'a>, S::Future<'a>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let layer: &'a Hedge<S> = self;
+        match &layer.hedging {
+            Some(hedging) if may_repeat(&request) => {
+                Either::Left { future: Box::pin(layer.hedge(hedging, request)) }
+            }
+            _ => Either::Right { future: layer.inner.send(request) },
+        }
+    }
+}
+
+/// Whether a request may be sent twice at once, and has not been sent before.
+fn may_repeat(request: &Request) -> bool {
+    request.attempt.number == 0
+        && request.method.is_idempotent()
+        && request.upgrade.is_none()
+        && request.body.is_empty()
+}
+
+impl<S: Inner> Hedge<S> {
+    async fn hedge(&self, hedging: &Hedging, mut request: Request) -> Outcome {
+        let begun = clock::now().instant;
+        let Some(after) = hedging.tally.begins() else {
+            let outcome = self.inner.send(request).await;
+            hedging.answered(begun, &outcome);
+            return outcome;
+        };
+        if !request.trail.is_kept() {
+            // It tells where the first attempt went, which the second one avoids.
+            request.trail = Trail::kept();
+        }
+        let (trail, copy) = (request.trail.clone(), copy(&request));
+        let mut first = pin!(self.inner.send(request));
+        let granted = tokio::select! {
+            biased;
+            outcome = &mut first => {
+                hedging.answered(begun, &outcome);
+                return outcome;
+            }
+            granted = hedging.grant(begun, after) => granted,
+        };
+        if !granted {
+            hedging.note(Hedged::Budget, &trail);
+            let outcome = first.await;
+            hedging.answered(begun, &outcome);
+            return outcome;
+        }
+        let (copy, notes) = elsewhere(copy, &trail);
+        let mut second = pin!(self.inner.send(copy));
+        let (earlier, second_came) = tokio::select! {
+            biased;
+            outcome = &mut first => (outcome, false),
+            outcome = &mut second => (outcome, true),
+        };
+        // An attempt that failed has not won: the other one still may.
+        let (outcome, won) = match (is_answer(&earlier), second_came) {
+            (true, won) => (earlier, won),
+            (false, true) => (first.await, false),
+            (false, false) => {
+                let later = second.await;
+                if is_answer(&later) { (later, true) } else { (earlier, false) }
+            }
+        };
+        if won {
+            adopt(&trail, &notes);
+            // The first attempt would have taken longer, who knows how much.
+            hedging.took(begun);
+        } else {
+            hedging.answered(begun, &outcome);
+        }
+        hedging.note(if won { Hedged::Won } else { Hedged::Lost }, &trail);
+        outcome
+    }
+}
+
+impl Hedging {
+    /// Waits until a request is late, and says whether it may be hedged.
+    async fn grant(&self, begun: Instant, after: Duration) -> bool {
+        sleep_until(begun + after).await;
+        if self.tally.try_take(Waited::Long) {
+            return true;
+        }
+        sleep_until(begun + after * 2).await;
+        self.tally.try_take(Waited::Longer)
+    }
+
+    /// The first attempt is over.
+    fn answered(&self, begun: Instant, outcome: &Outcome) {
+        if is_answer(outcome) {
+            self.took(begun);
+        }
+    }
+
+    fn took(&self, begun: Instant) {
+        let now = clock::now().instant;
+        self.tally.took(now, now.saturating_duration_since(begun));
+    }
+
+    fn note(&self, hedged: Hedged, trail: &Trail) {
+        if let Some(counter) = self.counters.get(hedged as usize) {
+            counter.increment();
+        }
+        trail.note(|notes| notes.hedge = Some(hedged.as_str()));
+    }
+}
+
+/// Whether an attempt was answered by an endpoint that is well.
+fn is_answer(outcome: &Outcome) -> bool {
+    outcome.as_ref().is_ok_and(|response| !response.status.is_server_error())
+}
+
+/// The same request once more.
+fn copy(request: &Request) -> RequestParts {
+    RequestParts {
+        method: request.method.clone(),
+        target: request.target.clone(),
+        version: request.version,
+        headers: request.headers.clone(),
+        body: RequestBody::Empty,
+        received: request.received,
+        deadline: request.deadline,
+        peer: Arc::clone(&request.peer),
+        client: request.client,
+        id: request.id.clone(),
+        params: request.params.clone(),
+        upgrade: None,
+        interim: Interim::none(),
+        trail: Trail::off(),
+        attempt: Attempt { number: 0, avoid: request.attempt.avoid.clone() },
+    }
+}
+
+/// Sends the copy to another endpoint than the first attempt, with notes of its own.
+fn elsewhere(mut copy: RequestParts, first: &Trail) -> (Request, Trail) {
+    let notes = Trail::kept();
+    copy.trail = notes.clone();
+    copy.attempt.avoid.extend(first.read().endpoint);
+    (Request::from(copy), notes)
+}
+
+/// Takes over what is noted about the attempt that won.
+fn adopt(trail: &Trail, won: &Trail) {
+    let won = won.read();
+    trail.note(|notes| {
+        notes.endpoint = won.endpoint;
+        notes.upstream_time = won.upstream_time;
+        notes.upstream_status = won.upstream_status;
+    });
+}
