@@ -105,3 +105,127 @@ async fn too_many_variants_are_told() {
     client.write("GET / HTTP/1.1\r\nhost: a\r\nx-a: d\r\n\r\n").await;
     assert!(!is_hit(&client.response().await), "another host");
 }
+
+const SEARCH: &str = "[route.cache.key.query]\nno_vary_search = true\n";
+
+/// An origin that says of every path but `/plain` that `page` and `q` alone matter.
+async fn searching(cache_control: &'static str) -> Origin {
+    Origin::start(move |request, count| {
+        let fields = [
+            ("cache-control", cache_control),
+            ("etag", "\"1\""),
+            ("no-vary-search", "key-order, params, except=(\"page\" \"q\")"),
+        ];
+        match (request.method(), request.field("if-none-match")) {
+            ("DELETE", _) => Reply::new(204, &[], ""),
+            (_, Some("\"1\"")) => Reply::new(304, &fields[..2], ""),
+            _ if request.target().contains("plain") => Reply::new(200, &fields[..2], format!("{count}")),
+            _ => Reply::new(200, &fields, format!("{count}")),
+        }
+    })
+    .await
+}
+
+/// draft-ietf-httpbis-no-vary-search, "Caching": the variance is the stored response's own.
+#[tokio::test]
+async fn responses_say_what_of_a_query_matters() {
+    let origin = searching("max-age=60").await;
+    let gateway = Gateway::before(origin.address, SEARCH).await;
+    for (target, body, hit) in [
+        ("/a?q=1&id=7", "0", false),
+        ("/a?q=1&id=8", "0", true),
+        ("/a?id=9&%71=1", "0", true),
+        ("/a?q=1", "0", true),
+        ("/a?q=2&id=7", "1", false),
+        ("/a?page=2&q=2", "2", false),
+        ("/a?q=2&page=2&id=1", "2", true),
+        // What some origin might read in another way.
+        ("/a?q=2&page=2;q=3", "3", false),
+        ("/a?q=2&page=2&Q=3", "4", false),
+        ("/a", "5", false),
+        ("/a?", "5", true),
+        ("/a?id=1", "5", true),
+        // Another path, of which nothing is known; and one whose responses say nothing.
+        ("/b?q=1", "6", false),
+        ("/plain?q=1", "7", false),
+        ("/plain?q=1&id=1", "8", false),
+        ("/plain?q=1", "7", true),
+        // One that says nothing among those that do answers its own target alone.
+        ("/a?q=plain", "9", false),
+        ("/a?q=plain&id=1", "10", false),
+        ("/a?q=plain", "9", true),
+        ("/a?q=1&id=10", "0", true),
+    ] {
+        let answer = get(gateway.address, target).await;
+        assert_eq!((answer.text(), is_hit(&answer)), (body, hit), "{target}: {answer:?}");
+    }
+    gateway.at_rest().await;
+    let mut operator = Client::connect(gateway.admin).await;
+    let url = "http://test.example/a?q=1%26id=77";
+    operator
+        .write(format!("GET /api/v1/cache/entry?url={url} HTTP/1.1\r\nhost: {}\r\n\r\n", gateway.admin))
+        .await;
+    let known = operator.response().await;
+    assert!(known.text().contains("no-vary-search"), "{known:?}");
+    let other = Gateway::before(origin.address, "").await;
+    for target in ["/a?q=1&id=7", "/a?q=1&id=8"] {
+        assert!(!is_hit(&get(other.address, target).await), "only where the route says so");
+    }
+}
+
+/// RFC 9111 §4.3, §4.4: what is found by what its response says is revalidated, and made invalid, like
+/// anything else.
+#[tokio::test]
+async fn responses_found_by_what_matters_of_a_query_live_on() {
+    let origin = searching("max-age=0").await;
+    let gateway = Gateway::before(origin.address, SEARCH).await;
+    assert_eq!(get(gateway.address, "/a?q=1&id=1").await.text(), "0");
+    for target in ["/a?q=1&id=2", "/a?id=3&q=1", "/a?q=1&id=1"] {
+        assert_eq!(get(gateway.address, target).await.text(), "0");
+        let asked = origin.asked().pop().unwrap().request;
+        assert_eq!((asked.target(), asked.field("if-none-match")), (target, Some("\"1\"")));
+    }
+    let unchanged = ask(gateway.address, "HEAD", "/a?q=1&id=4", &[]).await;
+    assert_eq!(unchanged.status(), 200);
+
+    let origin = searching("max-age=60").await;
+    let gateway = Gateway::before(origin.address, SEARCH).await;
+    let stored = ["/a?q=1&id=1", "/a?q=2", "/b?q=1"];
+    for target in stored {
+        get(gateway.address, target).await;
+    }
+    assert!(is_hit(&get(gateway.address, "/a?q=1&id=2").await));
+    ask(gateway.address, "DELETE", "/a?q=1&id=3", &[]).await;
+    for (target, hit) in [("/a?id=4&q=1", false), ("/a?q=2&id=4", false), ("/b?q=1", true)] {
+        assert_eq!(is_hit(&get(gateway.address, target).await), hit, "{target}");
+    }
+    assert!(is_hit(&get(gateway.address, "/a?q=1&id=5").await));
+    gateway.at_rest().await;
+}
+
+/// A path whose responses change their mind: each answers what it said itself.
+#[tokio::test]
+async fn what_matters_of_a_query_may_change() {
+    let origin = Origin::start(|request, count| {
+        let said = if request.target().contains("old") { "params=(\"a\")" } else { "params=(\"b\")" };
+        Reply::new(200, &[FRESH, ("no-vary-search", said)], format!("{count}"))
+    })
+    .await;
+    let gateway = Gateway::before(origin.address, SEARCH).await;
+    for (target, body) in [
+        ("/?old&a=1", "0"),
+        ("/?old&a=2", "0"),
+        // Found by what /?old said, that a does not matter, but its response says that b does not.
+        ("/?a=1", "1"),
+        ("/?a=2", "2"),
+        ("/?a=1&b=3", "1"),
+        ("/?a=2&b=3", "2"),
+        // Nothing is found by the new word that was stored by the old one.
+        ("/?old&a=3", "3"),
+        ("/?old&a=4", "3"),
+        ("/?a=3", "4"),
+    ] {
+        assert_eq!(get(gateway.address, target).await.text(), body, "{target}");
+    }
+    gateway.at_rest().await;
+}

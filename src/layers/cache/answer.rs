@@ -148,6 +148,9 @@ impl Core {
                 let marks = self.updated_marks(entry, update, &headers, entry.marks().since());
                 self.plan.tags.strip(&mut headers);
                 let body = entry.stored_body();
+                if *self.place(fetch.key(), request, &headers) != *fetch.key() {
+                    return self.store.remove_entry(fetch.key(), entry.id()).await;
+                }
                 let fresh =
                     Entry::new(entry.status(), &headers, lifetime, variant, marks, body).worth(entry.cost());
                 self.store.replace(fetch.key(), entry.id(), Arc::new(fresh)).await;

@@ -246,6 +246,10 @@ pub struct QueryKeyConfig {
     pub only: Vec<String>,
     /// Whether the order of parameters does not count.
     pub sort: bool,
+    /// Heed `No-Vary-Search`: a response answers requests whose queries differ in nothing but what that field
+    /// says does not matter. What makes one URL invalid, or purges it, does so for its path then, whatever
+    /// the query. Not with `ranges = "parts"`.
+    pub no_vary_search: bool,
 }
 
 /// How long responses are fresh.

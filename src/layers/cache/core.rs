@@ -116,10 +116,15 @@ impl Core {
     }
 
     /// The hash of a URL: of what of the key it decides alone, whatever fields and cookies count beside it.
+    /// Where responses say what of a query matters, of its path alone.
     pub fn url_hash(&self, target: &Target) -> u64 {
         let mut key = Vec::new();
         let target = Target { scheme: Scheme::Http, ..target.clone() };
-        self.plan.key.write(&mut key, self.namespace, &target, &HeaderMap::new());
+        if self.plan.no_vary_search {
+            self.plan.key.write_resource(&mut key, self.namespace, &target);
+        } else {
+            self.plan.key.write(&mut key, self.namespace, &target, &HeaderMap::new());
+        }
         self.purges.url_hash(&key)
     }
 

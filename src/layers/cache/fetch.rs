@@ -28,7 +28,7 @@ use super::core::Core;
 use super::directives::RequestDirectives;
 use super::entry::Entry;
 use super::fill::{self, Led, Order};
-use super::flight::{Apart, Interest, Join, Landing, flight_key, patience};
+use super::flight::{Apart, Interest, Join, Landing, patience};
 use super::freshness::Revalidate;
 use super::layer::Cache;
 use super::purge::Mode;
@@ -179,7 +179,7 @@ impl<S: Inner> Cache<S> {
             return self.head(core, request, fetch).await;
         }
         let restricted = core.is_restricted(&request.headers);
-        let listed_key = flight_key(&fetch.key, restricted);
+        let listed_key = core.flight_key(&request, &fetch.key, restricted);
         let passes = fetch.passes
             || restricted
                 && core.store.get(&listed_key).await.is_some_and(|slot| slot.passes(request.received.wall));

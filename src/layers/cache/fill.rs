@@ -286,6 +286,11 @@ impl Fill {
         }
     }
 
+    /// What is to be revalidated.
+    pub(super) const fn stale(&self) -> Option<&Arc<Entry>> {
+        self.stale.as_ref()
+    }
+
     /// Whether its client asked for a range.
     pub(super) fn is_for_a_range(&self) -> bool {
         self.ranged.as_ref().is_some_and(|ranged| ranged.scope().is_some())

@@ -45,13 +45,13 @@ impl<S: Inner> Cache<S> {
 
 impl Core {
     /// Gives up what is stored for `target` (RFC 9111 §4.4). `headers` are those of the request that changed
-    /// it: what is stored for others like it goes at once; where fields or cookies count, what is stored for
-    /// everybody else is purged.
+    /// it: what is stored for others like it goes at once; where fields or cookies count, or responses say
+    /// what of a query matters, what is stored for everybody else is purged.
     async fn invalidate(&self, target: &Target, headers: &HeaderMap) {
         let mut key = Vec::new();
         self.plan.key.write(&mut key, self.namespace, target, headers);
         self.store.invalidate(&key).await;
-        if self.plan.key.tells_clients_apart() {
+        if self.plan.key.tells_clients_apart() || self.plan.no_vary_search {
             self.purges.purge(&[Purges::url(self.url_hash(target))], Mode::Hard);
         }
     }

@@ -100,10 +100,23 @@ impl KeyRules {
     /// With the rules of the default config this copies a few slices and, into a buffer that has been used
     /// before, allocates nothing.
     pub fn write(&self, buffer: &mut Vec<u8>, namespace: u64, target: &Target, headers: &HeaderMap) {
+        self.write_resource(buffer, namespace, target);
+        match (&self.query, target.query()) {
+            (_, None) => optional(buffer, None),
+            (None, Some(query)) => optional(buffer, Some(query.as_bytes())),
+            (Some(rules), Some(query)) => rules.write(buffer, query.as_bytes()),
+        }
+        self.write_client(buffer, headers);
+    }
+
+    /// The beginning of a key, in place of what is in `buffer`: all but the query and what tells clients
+    /// apart.
+    #[inline]
+    pub(super) fn write_resource(&self, buffer: &mut Vec<u8>, namespace: u64, target: &Target) {
         let authority = if self.host { target.authority.as_bytes() } else { &[] };
-        let (path, query) = (target.path(), target.query());
+        let path = target.path();
         buffer.clear();
-        buffer.reserve(FIXED + authority.len() + path.len() + query.map_or(0, str::len));
+        buffer.reserve(FIXED + authority.len() + path.len() + target.query().map_or(0, str::len));
         buffer.extend_from_slice(&namespace.to_le_bytes());
         buffer.push(match target.scheme {
             Scheme::Http => 0,
@@ -111,11 +124,11 @@ impl KeyRules {
         });
         component(buffer, authority);
         component(buffer, path.as_bytes());
-        match (&self.query, query) {
-            (_, None) => optional(buffer, None),
-            (None, Some(query)) => optional(buffer, Some(query.as_bytes())),
-            (Some(rules), Some(query)) => rules.write(buffer, query.as_bytes()),
-        }
+    }
+
+    /// The end of a key: what tells clients apart.
+    #[inline]
+    pub(super) fn write_client(&self, buffer: &mut Vec<u8>, headers: &HeaderMap) {
         for name in &self.headers {
             lines(buffer, headers, name);
         }
@@ -170,7 +183,7 @@ impl QueryRules {
         parameters.iter().for_each(|parameter| component(buffer, parameter));
     }
 
-    fn counts(&self, parameter: &[u8]) -> bool {
+    pub(super) fn counts(&self, parameter: &[u8]) -> bool {
         if self.ignore.is_empty() && self.only.is_empty() || memchr::memchr(b';', parameter).is_some() {
             return true;
         }
@@ -182,19 +195,23 @@ impl QueryRules {
 
 /// Whether every origin reads a name as it stands there: others fold dots and spaces into `_`, cut at a
 /// bracket, or decode twice.
-fn is_plain(name: &[u8]) -> bool {
+pub(super) fn is_plain(name: &[u8]) -> bool {
     name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'~'))
 }
 
 /// The name of a parameter as an origin reads it: percent-encoding and `+` undone.
 fn name_of(parameter: &[u8]) -> Cow<'_, [u8]> {
     let end = memchr::memchr(b'=', parameter).unwrap_or(parameter.len());
-    let name = parameter.get(..end).unwrap_or(parameter);
-    if memchr::memchr2(b'%', b'+', name).is_none() {
-        return Cow::Borrowed(name);
+    decoded(parameter.get(..end).unwrap_or(parameter))
+}
+
+/// A name or a value of a query: percent-encoding and `+` undone.
+pub(super) fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr2(b'%', b'+', text).is_none() {
+        return Cow::Borrowed(text);
     }
-    let mut decoded = Vec::with_capacity(name.len());
-    let mut rest = name;
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
     while let Some((byte, tail)) = rest.split_first() {
         rest = tail;
         let octet = match (byte, tail) {
@@ -232,16 +249,18 @@ fn cookie<'a>(headers: &'a HeaderMap, wanted: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// A length, in four bytes. No request we accept has a component of 4 GiB.
-fn length(buffer: &mut Vec<u8>, length: usize) {
+pub(super) fn length(buffer: &mut Vec<u8>, length: usize) {
     buffer.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
 }
 
-fn component(buffer: &mut Vec<u8>, bytes: &[u8]) {
+/// Bytes, with their length in front.
+pub(super) fn component(buffer: &mut Vec<u8>, bytes: &[u8]) {
     length(buffer, bytes.len());
     buffer.extend_from_slice(bytes);
 }
 
-fn optional(buffer: &mut Vec<u8>, bytes: Option<&[u8]>) {
+/// Bytes or none, which is not the same as no bytes.
+pub(super) fn optional(buffer: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
         None => buffer.push(0),
         Some(bytes) => {

@@ -97,6 +97,9 @@ impl Core {
     /// Looks a request up and decides.
     pub(super) fn look(&self, request: &Request, asked: RequestDirectives) -> Step {
         KEY.with_borrow_mut(|key| {
+            if self.plan.no_vary_search {
+                return self.look_by_search(key, request, asked);
+            }
             self.plan.key.write(key, self.namespace, &request.target, &request.headers);
             match self.store.peek(key) {
                 Peek::Now(slot) => self.decide(request, key, slot.as_deref(), asked, request.received.wall),

@@ -5,8 +5,8 @@
 //! what may be [`share`]d goes through [`pump`]; [`answer`] and [`serve`] make of it what each client gets;
 //! [`invalidate`] watches requests that change things; [`store`] holds every [`entry`], and [`purge`] says
 //! which of them have been given up. What the RFCs say is in pure files: [`key`], [`normalize`], [`vary`],
-//! [`directives`], [`targeted`], [`storable`], [`freshness`], [`validate`], [`range`], [`multipart`], and
-//! [`status`] for what the client is told.
+//! [`search`], [`structured`], [`directives`], [`targeted`], [`storable`], [`freshness`], [`validate`],
+//! [`range`], [`multipart`], and [`status`] for what the client is told.
 //!
 //! The choices that the RFCs leave to a cache stand at the top of the file that makes them. In short: nothing
 //! is stored that nobody asked to be stored; what was made for one user, or might be, is left alone; where a
@@ -23,6 +23,7 @@
 //! | §3.5 | one to a request with `Authorization` only where it says so, for all | `authorization` |
 //! | (no RFC) | one to a request with `Cookie` only where the origin says so | `cookie`, `key.cookies` |
 //! | (no RFC) | none with `Set-Cookie` | `store_set_cookie` |
+//! | (a draft) | all of the query matters, whatever `No-Vary-Search` says | `key.query.no_vary_search` |
 //! | §3, RFC 9110 §9.3.3 | one to POST if it is a GET's; POSTs are not answered | `methods`, `key.body` |
 //! | §4.2.1 | the origin's lifetime counts, of two the shorter | `ttl.override`, `ttl.max` |
 //! | §4.2.2 | no guesses; else a tenth of the time since the last change, a day at most | `heuristic` |
@@ -85,12 +86,14 @@ pub mod purge;
 pub mod range;
 pub mod ranged;
 pub mod refresh;
+pub mod search;
 pub mod serve;
 pub mod share;
 pub mod source;
 pub mod status;
 pub mod storable;
 pub mod store;
+pub mod structured;
 pub mod targeted;
 pub mod trouble;
 pub mod validate;

@@ -71,6 +71,8 @@ pub struct CachePlan {
     pub query_body: Option<u64>,
     /// What makes two requests the same.
     pub key: KeyRules,
+    /// Whether responses say what of a query matters.
+    pub no_vary_search: bool,
     /// How long responses are fresh and useful.
     pub ttl: TtlPolicy,
     /// The statuses of an origin in trouble.
@@ -165,6 +167,7 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
             authorization: config.authorization == AuthorizationUse::Keyed,
             ..plan_key(&config.key, &at.key("key"), report)
         },
+        no_vary_search: plan_search(config, &at.key("key").key("query").key("no_vary_search"), report),
         ttl: plan_ttl(config, &at.key("ttl"), report),
         trouble: Trouble::plan(&config.stale_on_status, &at.key("stale_on_status"), report),
         refresh_ahead: config.refresh_ahead,
@@ -182,6 +185,18 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         cache_control: plan_cache_control(config.cache_control.as_deref(), at, report),
         bypass: BypassRules::plan(&config.bypass, &at.key("bypass"), report),
     }
+}
+
+fn plan_search(config: &CacheConfig, at: &Path, report: &mut Report) -> bool {
+    let search = config.key.query.no_vary_search;
+    if search && config.ranges == Ranges::Parts {
+        report.error_with_hint(
+            at,
+            "parts of a response are not looked for by what `No-Vary-Search` says",
+            "write `ranges = \"whole\"`, or leave `no_vary_search` out",
+        );
+    }
+    search
 }
 
 fn plan_authorization(config: &CacheConfig, at: &Path, report: &mut Report) -> AuthorizationUse {
@@ -284,7 +299,7 @@ fn plan_ttl(config: &CacheConfig, at: &Path, report: &mut Report) -> TtlPolicy {
 }
 
 fn plan_key(config: &KeyConfig, at: &Path, report: &mut Report) -> KeyRules {
-    let QueryKeyConfig { ignore, only, sort } = &config.query;
+    let QueryKeyConfig { ignore, only, sort, .. } = &config.query;
     let query = (!ignore.is_empty() || !only.is_empty() || *sort).then(|| QueryRules {
         ignore: plan_patterns(ignore, presets::find, &at.key("query").key("ignore"), report),
         only: plan_patterns(only, |_| None, &at.key("query").key("only"), report),
@@ -395,6 +410,18 @@ mod tests {
             });
             let expected = [("cache.key.headers".to_owned(), Severity::Warning)];
             assert_eq!(found, if warned { &expected[..] } else { &[] }, "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn parts_are_not_found_by_what_responses_say_of_queries() {
+        for ranges in [Ranges::Whole, Ranges::Pass, Ranges::Parts] {
+            let found = problems(|config| {
+                config.key.query.no_vary_search = true;
+                config.ranges = ranges;
+            });
+            let expected = [("cache.key.query.no_vary_search".to_owned(), Severity::Error)];
+            assert_eq!(found, if ranges == Ranges::Parts { &expected[..] } else { &[] }, "{ranges:?}");
         }
     }
 

@@ -26,7 +26,7 @@ use super::core::Core;
 use super::entry::Entry;
 use super::fetch::Fetch;
 use super::fill;
-use super::flight::{Join, flight_key};
+use super::flight::Join;
 use super::layer::Cache;
 
 /// How many refreshes a route makes at once.
@@ -163,7 +163,7 @@ impl<S: Inner> Cache<S> {
             return "resting";
         }
         let Some(permit) = core.permits.take() else { return "too-many" };
-        let listed_key = flight_key(fetch.key(), core.is_restricted(&request.headers));
+        let listed_key = core.flight_key(request, fetch.key(), core.is_restricted(&request.headers));
         let selector = fetch.selector().cloned();
         match core.store.flights().join(&listed_key, &request.headers, selector, None, now) {
             Join::Lead(interest) => {

@@ -143,12 +143,17 @@ impl Fill {
             return;
         }
         let max_variants = self.core.plan.max_variants;
-        let dropped = self.core.store.put(&self.key, Arc::clone(entry), max_variants).await;
+        let place = self.core.place_of(&self.key, &self.request, entry);
+        let dropped = self.core.store.put(&place, Arc::clone(entry), max_variants).await;
         self.core.meter.variants_dropped(dropped, max_variants);
         self.core.meter.stored(entry.length());
         if flight.is_void() {
             // The invalidation may have come between the check and the put.
-            self.core.store.remove_entry(&self.key, entry.id()).await;
+            self.core.store.remove_entry(&place, entry.id()).await;
+        }
+        if let Some(stale) = self.stale().filter(|_| *place != *self.key) {
+            // What it took the place of was found elsewhere.
+            self.core.store.remove_entry(&self.key, stale.id()).await;
         }
     }
 

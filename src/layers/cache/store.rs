@@ -23,6 +23,7 @@ use super::partial::Partial;
 use super::plan::StorePlan;
 use super::purge::Purges;
 use super::refresh::Rests;
+use super::search::Variances;
 
 /// By what share of its memory the store may be too full before moka is told to make room at once, and not
 /// when it next would: a few large objects are much.
@@ -34,6 +35,7 @@ pub struct Store {
     cache: moka::future::Cache<Box<[u8]>, Arc<Slot>, RandomState>,
     flights: Flights,
     purges: Arc<Purges>,
+    variances: Variances,
     rests: Rests,
     memory: Memory,
     capacity: u64,
@@ -192,6 +194,7 @@ impl Store {
             cache,
             flights: Flights::new(Arc::clone(&purges)),
             purges,
+            variances: Variances::default(),
             rests: Rests::default(),
             memory,
             capacity: plan.memory,
@@ -218,6 +221,11 @@ impl Store {
     /// What was purged.
     pub const fn purges(&self) -> &Arc<Purges> {
         &self.purges
+    }
+
+    /// What responses last said of the queries of their paths.
+    pub const fn variances(&self) -> &Variances {
+        &self.variances
     }
 
     /// The budget that stored bodies and those on their way are part of.

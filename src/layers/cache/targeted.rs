@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use crate::http::fields::{CDN_CACHE_CONTROL, FOREBAY_CDN_CACHE_CONTROL};
 
 use super::directives::{Directive, Name, ResponseDirectives, Value};
+use super::structured;
 
 /// The directives of the first targeted field that counts, if there is one.
 pub fn directives(headers: &HeaderMap) -> Option<ResponseDirectives> {
@@ -38,196 +39,26 @@ fn read(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives> {
     if !headers.contains_key(name) {
         return None;
     }
-    // RFC 9651 §4.2: the lines of a field are one value.
-    let mut text = SmallVec::<[u8; 256]>::new();
-    for line in headers.get_all(name) {
-        if !text.is_empty() {
-            text.extend_from_slice(b", ");
-        }
-        text.extend_from_slice(line.as_bytes());
-    }
-    let members = Cursor(&text).dictionary()?;
-    Some(ResponseDirectives::of_targeted(members))
+    let text = structured::lines(headers, name);
+    Some(ResponseDirectives::of_targeted(members(&text)?))
 }
 
 /// Known members, the last of each name.
 type Members<'a> = SmallVec<[Directive<'a>; 8]>;
 
-/// What is left to read.
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    /// A dictionary that is not empty (RFC 9651 §4.2.2).
-    fn dictionary(mut self) -> Option<Members<'a>> {
-        let mut members = Members::new();
-        self.skip(b" ");
-        if self.0.is_empty() {
-            return None;
-        }
-        loop {
-            let name = self.key()?;
-            let value = if self.eat(b'=') { self.member()? } else { Some(Value::None) };
-            self.parameters()?;
-            members.retain(|other| other.name != name);
-            if let Some(value) = value
-                && Name::of(name) != Name::Other
-            {
-                members.push(Directive { name, value });
-            }
-            self.skip(b" \t");
-            if self.0.is_empty() {
-                return Some(members);
-            }
-            if !self.eat(b',') {
-                return None;
-            }
-            self.skip(b" \t");
-            if self.0.is_empty() {
-                return None;
-            }
-        }
-    }
-
-    /// An item or an inner list; none inside where it is `?0`.
-    fn member(&mut self) -> Option<Option<Value<'a>>> {
-        if !self.eat(b'(') {
-            return self.bare_item();
-        }
-        loop {
-            self.skip(b" ");
-            if self.eat(b')') {
-                return Some(Some(Value::Invalid));
-            }
-            self.bare_item()?;
-            self.parameters()?;
-            if !matches!(self.0.first()?, b' ' | b')') {
-                return None;
-            }
-        }
-    }
-
-    fn parameters(&mut self) -> Option<()> {
-        while self.eat(b';') {
-            self.skip(b" ");
-            self.key()?;
-            if self.eat(b'=') {
-                self.bare_item()?;
-            }
+fn members(text: &[u8]) -> Option<Members<'_>> {
+    let mut members = Members::new();
+    structured::dictionary(text, |cursor, name, given| {
+        let value = if given { cursor.member()? } else { Some(Value::None) };
+        members.retain(|other| other.name != name);
+        if let Some(value) = value
+            && Name::of(name) != Name::Other
+        {
+            members.push(Directive { name, value });
         }
         Some(())
-    }
-
-    /// RFC 9651 §4.2.3.3.
-    fn key(&mut self) -> Option<&'a [u8]> {
-        let is_key = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-' | b'.' | b'*')
-        };
-        matches!(self.0.first()?, b'a'..=b'z' | b'*').then(|| self.take(is_key))
-    }
-
-    /// RFC 9651 §4.2.3.1; none inside where it is `?0`.
-    fn bare_item(&mut self) -> Option<Option<Value<'a>>> {
-        match self.0.first()? {
-            b'-' | b'0'..=b'9' => self.number(),
-            b'"' => self.string().map(|text| Some(Value::Some(text))),
-            b'*' | b'a'..=b'z' | b'A'..=b'Z' => Some(Some(Value::Some(self.take(is_token)))),
-            b'?' => self.boolean(),
-            b':' => self.bytes(),
-            b'@' => {
-                self.skip_one();
-                // A date is a number that is an integer.
-                let start = self.0;
-                self.number()?;
-                let read = start.len() - self.0.len();
-                start.iter().take(read).all(|byte| *byte != b'.').then_some(Some(Value::Invalid))
-            }
-            b'%' => {
-                self.skip_one();
-                self.string().map(|_| Some(Value::Invalid))
-            }
-            _ => None,
-        }
-    }
-
-    /// An integer of at most 15 digits, or a decimal of at most 12 and 3 (RFC 9651 §4.2.4).
-    fn number(&mut self) -> Option<Option<Value<'a>>> {
-        let start = self.0;
-        let negative = self.eat(b'-');
-        let whole = self.take(|byte| byte.is_ascii_digit()).len();
-        if whole == 0 {
-            return None;
-        }
-        if self.eat(b'.') {
-            let decimals = self.take(|byte| byte.is_ascii_digit()).len();
-            return (whole <= 12 && (1..=3).contains(&decimals)).then_some(Some(Value::Invalid));
-        }
-        let digits = start.get(..whole).filter(|_| !negative);
-        (whole <= 15).then_some(Some(digits.map_or(Value::Invalid, Value::Some)))
-    }
-
-    /// What stands between the quotes, its escapes as they are (RFC 9651 §4.2.5).
-    fn string(&mut self) -> Option<&'a [u8]> {
-        if !self.eat(b'"') {
-            return None;
-        }
-        let start = self.0;
-        loop {
-            match self.0 {
-                [b'"', rest @ ..] => {
-                    let length = start.len() - self.0.len();
-                    self.0 = rest;
-                    return start.get(..length);
-                }
-                [b'\\', b'"' | b'\\', rest @ ..] => self.0 = rest,
-                [b'\\', ..] => return None,
-                [b' '..=b'~', rest @ ..] => self.0 = rest,
-                _ => return None,
-            }
-        }
-    }
-
-    fn boolean(&mut self) -> Option<Option<Value<'a>>> {
-        let (value, rest) = match self.0 {
-            [b'?', b'1', rest @ ..] => (Some(Value::None), rest),
-            [b'?', b'0', rest @ ..] => (None, rest),
-            _ => return None,
-        };
-        self.0 = rest;
-        Some(value)
-    }
-
-    fn bytes(&mut self) -> Option<Option<Value<'a>>> {
-        self.skip_one();
-        self.take(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='));
-        self.eat(b':').then_some(Some(Value::Invalid))
-    }
-
-    fn eat(&mut self, expected: u8) -> bool {
-        let found = self.0.first() == Some(&expected);
-        if found {
-            self.skip_one();
-        }
-        found
-    }
-
-    fn skip_one(&mut self) {
-        self.0 = self.0.get(1..).unwrap_or_default();
-    }
-
-    fn skip(&mut self, bytes: &[u8]) {
-        self.take(|byte| bytes.contains(&byte));
-    }
-
-    fn take(&mut self, belongs: impl Fn(u8) -> bool) -> &'a [u8] {
-        let end = self.0.iter().position(|byte| !belongs(*byte)).unwrap_or(self.0.len());
-        let (taken, rest) = self.0.split_at_checked(end).unwrap_or((self.0, &[]));
-        self.0 = rest;
-        taken
-    }
-}
-
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&byte)
+    })?;
+    Some(members)
 }
 
 #[cfg(test)]

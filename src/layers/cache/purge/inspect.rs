@@ -23,9 +23,16 @@ impl Control {
         for scheme in [Scheme::Http, Scheme::Https] {
             let target = Target { scheme, ..target.clone() };
             let mut key = Vec::new();
+            let mut keys = Vec::new();
+            if core.plan.no_vary_search && core.key_by_search(&mut key, &target, &HeaderMap::new()) {
+                keys.push(key.clone());
+            }
             core.plan.key.write(&mut key, core.namespace, &target, &HeaderMap::new());
-            let Some(slot) = core.store.get(&key).await else { continue };
-            found.extend(slot.entries().map(|entry| tell(core, &target, entry, now)));
+            keys.push(key);
+            for key in keys {
+                let Some(slot) = core.store.get(&key).await else { continue };
+                found.extend(slot.entries().map(|entry| tell(core, &target, entry, now)));
+            }
         }
         found
     }
