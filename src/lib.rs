@@ -44,9 +44,9 @@
 //!   socket; `server/` only writes them. HTTP/2 clients get none: hyper offers no way to send them.
 //! - **A request is a box** ([`http::Request`]): it is moved a dozen times and kept in most layers' futures.
 //!   With 8 bytes to move in place of 460, a pass-through request took 5 % less.
-//! - **Small writes are gathered and sent as one piece** ([`net::poll_gathered`]). `writev` being a wash holds
-//!   for hyper's own choice, which copies into another buffer; a copy on the stack and `send` took 4 % off a
-//!   pass-through request.
+//! - **Small writes are gathered and sent as one piece** ([`net::poll_gathered`]). `writev` being a wash
+//!   holds for hyper's own choice, which copies into another buffer; a copy on the stack and `send` took 4 %
+//!   off a pass-through request.
 //! - **An idle HTTP/1 connection is taken apart** ([`server::connection`]) and built again at its next bytes:
 //!   hyper's buffers for 10,000 of them were 170 MiB.
 //! - **The text format of metrics is our own encoder**: `prometheus-client` writes OpenMetrics, whose
