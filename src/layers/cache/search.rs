@@ -15,7 +15,7 @@
 //! - Requests wait for one another only if their queries are the same: of a response on its way nothing says
 //!   yet which of them it answers.
 //! - What invalidates or purges one URL does so for its path, whatever the query.
-//! - A field that names more than [`NAMES_MAX`] parameters counts as absent.
+//! - A field that names more than 64 parameters counts as absent.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -8,8 +8,8 @@
 //! touches the timer wheel. Nor does a body that is in memory. **Exempt** once their head is there: tunnels
 //! (101), `text/event-stream` and gRPC, which may rightly go on for hours; idle timeouts bound them.
 //!
-//! Inner services find the deadline in [`RequestParts::deadline`](crate::http::RequestParts::deadline), so that
-//! none starts what it cannot finish.
+//! Inner services find the deadline in [`RequestParts::deadline`](crate::http::RequestParts::deadline), so
+//! that none starts what it cannot finish.
 
 use std::future::Future;
 use std::pin::Pin;
