@@ -341,7 +341,7 @@ impl Builder<'_> {
         let memory = self.shared.memory.clone();
         let hedged = Hedge::new(tally, metrics, &route.name, balanced);
         let retried = Retry::new(retry.clone(), budget.clone(), memory, metrics, &route.name, hedged);
-        let admitted = Admission::new(origin.gate.clone(), retried);
+        let admitted = Admission::new(origin.gate.clone(), &route.name, retried);
         let limited = RateLimit::new(inner, metrics, &route.name, admitted);
         let store = self.shared.store.clone();
         Some(Cache::new(cache.clone(), namespace(route, name), store, metrics, &route.name, limited))

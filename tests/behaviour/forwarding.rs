@@ -135,8 +135,11 @@ async fn the_body_is_asked_for_when_the_origin_takes_the_request() {
         }
     })
     .await;
-    let config =
-        Gateway::config(origin.address, "concurrency = { limit = 1, queue = 5, queue_timeout = \"1m\" }", "");
+    let config = Gateway::config(
+        origin.address,
+        "concurrency = { mode = \"fixed\", limit = 1, queue = 5, queue_timeout = \"1m\" }",
+        "",
+    );
     let gateway = Gateway::start(&config);
     let slow = tokio::spawn(get(gateway.address, "/slow"));
     origin.wait_for(1).await;

@@ -108,7 +108,8 @@ async fn a_request_is_one_line_that_tells_all() {
 async fn waiting_for_a_permit_is_in_the_line() {
     let gate = Gate::new();
     let origin = Origin::always(Reply::ok("x").after(&gate)).await;
-    let config = Gateway::config(origin.address, "[upstream.origin.concurrency]\nlimit = 1", "");
+    let config =
+        Gateway::config(origin.address, "[upstream.origin.concurrency]\nmode = \"fixed\"\nlimit = 1", "");
     let gateway = Gateway::start(&logged(&config));
     let first = tokio::spawn(get(gateway.address, "/first"));
     origin.wait_for(1).await;

@@ -77,7 +77,7 @@ async fn a_limit_can_delay() {
 
 /// One request at the upstream, one in the queue.
 fn admitting(origin: SocketAddr, concurrency: &str) -> Gateway {
-    let upstream = format!("concurrency = {{ limit = 1, {concurrency} }}");
+    let upstream = format!("concurrency = {{ mode = \"fixed\", limit = 1, {concurrency} }}");
     Gateway::start(&Gateway::config(origin, &upstream, "[route.cache]\nenabled = false"))
 }
 

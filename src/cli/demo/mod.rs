@@ -44,6 +44,7 @@ error_rate = 0.0
 [upstream.busy]
 endpoints = ["http://ADDRESS"]
 [upstream.busy.concurrency]
+mode = "fixed"
 limit = 4
 
 [[route]]

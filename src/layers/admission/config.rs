@@ -9,10 +9,14 @@ use crate::units::Time;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConcurrencyConfig {
-    /// `fixed` keeps to `limit`, `off` lets everything through.
+    /// `adaptive` learns what the upstream can take, `fixed` keeps to `limit`, `off` lets everything through.
     pub mode: Mode,
-    /// How many requests are at the upstream at once.
+    /// How many requests are at the upstream at once; if adaptive, where it begins.
     pub limit: u32,
+    /// The least an adaptive limit may become.
+    pub min: u32,
+    /// The most an adaptive limit may become.
+    pub max: u32,
     /// How many requests may wait for a permit; beyond it, 503.
     pub queue: u32,
     /// How long one may wait; beyond it, 503.
@@ -21,7 +25,7 @@ pub struct ConcurrencyConfig {
 
 impl Default for ConcurrencyConfig {
     fn default() -> Self {
-        Self { mode: Mode::Fixed, limit: 50, queue: 200, queue_timeout: Time::secs(2) }
+        Self { mode: Mode::Adaptive, limit: 50, min: 4, max: 500, queue: 200, queue_timeout: Time::secs(2) }
     }
 }
 
@@ -29,8 +33,10 @@ impl Default for ConcurrencyConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Always `limit`.
+    /// Learnt from latency and failures, a baseline a route, between `min` and `max`.
     #[default]
+    Adaptive,
+    /// Always `limit`.
     Fixed,
     /// No limit.
     Off,

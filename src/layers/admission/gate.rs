@@ -13,6 +13,7 @@
 //!   release that did not see a waiter fails if one joined, and a waiter that did not see a free permit fails
 //!   if one came back.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -29,8 +30,9 @@ use crate::error::{Error, InternalError, Refusal};
 use crate::http::Trail;
 use crate::metrics::Metrics;
 
+use super::adaptive::{Outcome, Sample};
 use super::drain::Drain;
-use super::limit::{LimitPolicy, Outcome};
+use super::limit::LimitPolicy;
 use super::plan::AdmissionPlan;
 use super::watch::{Reason, Watch};
 
@@ -83,12 +85,14 @@ enum Asked {
 impl Gate {
     /// A gate with all permits free.
     pub fn new(upstream: &str, plan: &AdmissionPlan, metrics: &Metrics) -> Arc<Self> {
+        let (policy, watch) = (LimitPolicy::new(plan.limit), Watch::new(upstream, metrics));
+        watch.limit(policy.current().unwrap_or(0));
         Arc::new(Self {
             plan: plan.clone(),
-            policy: LimitPolicy::new(plan.limit),
+            policy,
             word: AtomicU64::new(0),
             queue: Mutex::new(Queue { waiters: BTreeMap::new(), next: 0, drain: Drain::default() }),
-            watch: Watch::new(upstream, metrics),
+            watch,
         })
     }
 
@@ -107,18 +111,31 @@ impl Gate {
         self.count().waiting
     }
 
+    /// How many permits there are now; `None` for as many as come.
+    pub fn limit(&self) -> Option<u32> {
+        self.policy.current()
+    }
+
     /// Whether there is no limit, so that no permit is needed.
     pub const fn is_off(&self) -> bool {
-        self.policy.current().is_none()
+        matches!(self.policy, LimitPolicy::Off)
+    }
+
+    /// The number of the baseline that the requests of `route` are compared with, to be told when asking for
+    /// a permit.
+    pub fn baseline(&self, route: &str) -> usize {
+        self.policy.baseline(route)
     }
 
     /// A permit, if one is free and nobody waits for it.
-    pub fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
-        self.change(|count| {
+    pub fn try_acquire(self: &Arc<Self>, baseline: usize) -> Option<Permit> {
+        let (_, after) = self.change(|count| {
             let free = count.waiting == 0 && self.has_room(count);
             free.then_some(Count { in_flight: count.in_flight + 1, ..count })
         })?;
-        Some(Permit::new(self.clone()))
+        let mut permit = Permit::new(self.clone());
+        permit.begin(baseline, after.in_flight);
+        Some(permit)
     }
 
     /// A permit, now or after a wait in the queue; the wait is noted on `trail`.
@@ -132,12 +149,16 @@ impl Gate {
     /// no gateway timeout.
     pub async fn acquire(
         self: &Arc<Self>,
+        baseline: usize,
         deadline: Option<Instant>,
         trail: &Trail,
     ) -> Result<Permit, Error> {
         let asked_at = clock::now().instant;
         let waiting = match self.ask(asked_at) {
-            Asked::Granted(permit) => return Ok(permit),
+            Asked::Granted(mut permit) => {
+                permit.begin(baseline, self.in_flight());
+                return Ok(permit);
+            }
             Asked::Queued(waiting) => waiting,
             Asked::Full { retry_after } => {
                 self.watch.refused(Reason::QueueFull);
@@ -154,10 +175,13 @@ impl Gate {
         let waited = now.saturating_duration_since(asked_at);
         trail.note(|notes| notes.queue_wait += waited);
         self.watch.waited(waited);
-        outcome.unwrap_or_else(|_| {
+        let Ok(outcome) = outcome else {
             self.watch.refused(reason);
-            Err(Refusal::QueueTimeout { retry_after: self.retry_after(now) }.into())
-        })
+            return Err(Refusal::QueueTimeout { retry_after: self.retry_after(now) }.into());
+        };
+        let mut permit = outcome?;
+        permit.begin(baseline, self.in_flight());
+        Ok(permit)
     }
 
     fn ask(self: &Arc<Self>, now: Instant) -> Asked {
@@ -236,13 +260,22 @@ impl Gate {
         }
     }
 
-    fn learn(self: &Arc<Self>, outcome: Outcome, since: Instant) {
+    fn learn(self: &Arc<Self>, began: Began, outcome: Outcome) {
         let now = clock::now().instant;
-        self.policy.observe(outcome, now.saturating_duration_since(since), now);
-        // The limit may have grown.
+        let Began { at, baseline, in_flight } = began;
+        let latency = now.saturating_duration_since(at);
+        let sample = Sample { baseline, in_flight, latency, outcome };
+        let Some(limit) = self.policy.observe(now, sample) else { return };
+        self.watch.limit(limit);
+        // It may have grown.
         if self.count().waiting > 0 {
             self.hand_out(self.lock());
         }
+    }
+
+    /// Whether the limit is so far off that one request in [`SPARSE`] tells enough.
+    fn is_calm(&self, in_flight: u32) -> bool {
+        self.policy.current().is_none_or(|limit| in_flight < limit / 2)
     }
 
     fn has_room(&self, count: Count) -> bool {
@@ -274,29 +307,57 @@ impl Gate {
 #[derive(Debug)]
 pub struct Permit {
     gate: Arc<Gate>,
-    /// When it was given, if the policy wants to know.
-    since: Option<Instant>,
+    /// How it began, if the policy wants to know.
+    began: Option<Began>,
+}
+
+/// How a request began.
+#[derive(Clone, Copy, Debug)]
+struct Began {
+    at: Instant,
+    baseline: usize,
+    in_flight: u32,
+}
+
+/// Of so many requests to an upstream that is far from its limit, one is timed.
+const SPARSE: u32 = 4;
+
+thread_local! {
+    static TURN: Cell<u32> = const { Cell::new(0) };
 }
 
 impl Permit {
     /// Wraps a permit that the word already counts.
     fn new(gate: Arc<Gate>) -> Self {
         gate.watch.in_flight(1);
-        let since = gate.policy.learns().then(|| clock::now().instant);
-        Self { gate, since }
+        Self { gate, began: None }
     }
 
-    /// Tells how the request went, once its response head is there; otherwise it is [`Outcome::Unknown`].
+    /// The request is on its way, one of `in_flight`.
+    fn begin(&mut self, baseline: usize, in_flight: u32) {
+        if !self.gate.policy.learns() {
+            return;
+        }
+        let turn = TURN.with(|turn| {
+            turn.set(turn.get().wrapping_add(1));
+            turn.get()
+        });
+        if turn.is_multiple_of(SPARSE) || !self.gate.is_calm(in_flight) {
+            self.began = Some(Began { at: clock::now().instant, baseline, in_flight });
+        }
+    }
+
+    /// Tells how the request went, once its response head is there; otherwise it is [`Outcome::Left`].
     pub fn observe(&mut self, outcome: Outcome) {
-        if let Some(since) = self.since.take() {
-            self.gate.learn(outcome, since);
+        if let Some(began) = self.began.take() {
+            self.gate.learn(began, outcome);
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.observe(Outcome::Unknown);
+        self.observe(Outcome::Left);
         self.gate.release();
     }
 }
@@ -341,7 +402,7 @@ mod tests {
         let gate = Gate::new("orders", &plan, &Metrics::default());
         // As a release leaves it for a moment, before the permit goes to the first in the queue.
         gate.word.store(Count { in_flight: 1, waiting: 1 }.pack(), Ordering::Release);
-        assert!(gate.try_acquire().is_none());
+        assert!(gate.try_acquire(0).is_none());
         assert!(matches!(gate.ask(clock::now().instant), Asked::Queued(_)));
         assert_eq!(gate.in_flight(), 1);
     }

@@ -9,13 +9,13 @@ use http::StatusCode;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::error::Error;
+use crate::error::{Error, UpstreamErrorKind as Kind};
 use crate::http::held::DropAtEnd;
 use crate::http::{Request, Response};
 use crate::layers::{Boxed, Either, Inner, inner};
 
+use super::adaptive::Outcome;
 use super::gate::{Gate, Permit};
-use super::limit::Outcome;
 
 /// Sends a request inward once the upstream's [`Gate`] has a permit for it.
 ///
@@ -25,19 +25,22 @@ use super::limit::Outcome;
 #[derive(Debug)]
 pub struct Admission<S> {
     gate: Arc<Gate>,
+    baseline: usize,
     inner: S,
 }
 
 impl<S> Admission<S> {
-    /// The layer of `gate`, which the routes of one upstream share, around `inner`.
-    pub const fn new(gate: Arc<Gate>, inner: S) -> Self {
-        Self { gate, inner }
+    /// The layer of `gate`, which the routes of one upstream share, around `inner`; `route` tells whose
+    /// latencies to compare.
+    pub fn new(gate: Arc<Gate>, route: &str, inner: S) -> Self {
+        let baseline = gate.baseline(route);
+        Self { gate, baseline, inner }
     }
 }
 
 impl<S: Inner> Admission<S> {
     async fn wait(&self, request: Request) -> Result<Response, Error> {
-        let permit = self.gate.acquire(request.deadline, &request.trail).await?;
+        let permit = self.gate.acquire(self.baseline, request.deadline, &request.trail).await?;
         Admitted { future: self.inner.send(request), permit: Some(permit) }.await
     }
 }
@@ -55,7 +58,7 @@ impl<'a, S: Inner> Service<Request> for &'a Admission<S> {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer: &'a Admission<S> = self;
-        let permit = if layer.gate.is_off() { None } else { layer.gate.try_acquire() };
+        let permit = if layer.gate.is_off() { None } else { layer.gate.try_acquire(layer.baseline) };
         if permit.is_some() || layer.gate.is_off() {
             Either::Left { future: Admitted { future: layer.inner.send(request), permit } }
         } else {
@@ -92,11 +95,29 @@ impl<F: Future<Output = Result<Response, Error>>> Future for Admitted<F> {
     }
 }
 
-/// What the result tells about the upstream.
+/// What the result tells about the upstream's load.
 const fn outcome(result: &Result<Response, Error>) -> Outcome {
     match result {
-        Ok(_) => Outcome::Answered,
-        Err(Error::Upstream(_)) => Outcome::Failed,
-        Err(Error::Client(_) | Error::Refused(_) | Error::Internal(_)) => Outcome::Unknown,
+        Ok(response) => match response.status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Outcome::Overloaded,
+            _ => Outcome::Answered,
+        },
+        Err(Error::Upstream(error)) => match error.kind {
+            Kind::ConnectTimeout | Kind::ConnectionLimit | Kind::HeadTimeout | Kind::Deadline => {
+                Outcome::Overloaded
+            }
+            Kind::NoEndpoint
+            | Kind::Dns
+            | Kind::ConnectFailed
+            | Kind::Tls
+            | Kind::Reset
+            | Kind::BadResponse
+            | Kind::HeadTooLarge
+            | Kind::BadUpgrade
+            | Kind::Trouble
+            | Kind::BodyTimeout
+            | Kind::BodyIncomplete => Outcome::Failed,
+        },
+        Err(Error::Client(_) | Error::Refused(_) | Error::Internal(_)) => Outcome::Left,
     }
 }

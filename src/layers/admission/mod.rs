@@ -10,6 +10,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let config: ConcurrencyConfig = toml::from_str(
 //!     r#"
+//!     mode = "fixed"
 //!     limit = 1
 //!     queue = 1
 //!     queue_timeout = "10ms"
@@ -20,15 +21,15 @@
 //! assert!(!report.has_errors());
 //!
 //! let gate = Gate::new("orders", &plan, &Metrics::default());
-//! let permit = gate.try_acquire();
+//! let permit = gate.try_acquire(0);
 //! assert!(permit.is_some());
-//! assert!(gate.try_acquire().is_none());
+//! assert!(gate.try_acquire(0).is_none());
 //!
-//! let refused = gate.acquire(None, &Trail::off()).await;
+//! let refused = gate.acquire(0, None, &Trail::off()).await;
 //! assert_eq!(refused.err().map(|error| error.as_str()), Some("queue_timeout"));
 //!
 //! drop(permit);
-//! assert!(gate.acquire(None, &Trail::off()).await.is_ok());
+//! assert!(gate.acquire(0, None, &Trail::off()).await.is_ok());
 //! assert_eq!(gate.in_flight(), 0);
 //! # Ok(())
 //! # }
@@ -36,12 +37,16 @@
 //!
 //! What may surprise:
 //!
+//! - The limit is learnt ([`adaptive`]), from the time to the response head and from failures. Retries are
+//!   further in: their pauses are part of that time.
 //! - A permit is held to the end of the response body. A client that reads slowly holds it that long; the
 //!   server's timeouts bound it.
 //! - Who comes while others wait joins the queue, even if a permit is free at that moment ([`gate`]).
 //! - `Retry-After` follows how fast the queue drains, from 1 to 60 seconds ([`drain`]).
 //! - A tunnel (101) holds no permit.
 
+pub mod adaptive;
+pub mod baseline;
 pub mod config;
 pub mod drain;
 pub mod gate;
@@ -49,6 +54,7 @@ pub mod layer;
 pub mod limit;
 pub mod plan;
 pub mod watch;
+pub mod window;
 
 #[cfg(test)]
 mod tests;

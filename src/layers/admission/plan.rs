@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::report::{Path, Report};
 
+use super::adaptive::Bounds;
 use super::config::{ConcurrencyConfig, Mode};
 
 /// The largest limit: far beyond what one upstream is given, and far below overflow.
@@ -32,6 +33,8 @@ pub enum LimitPlan {
     Off,
     /// So many, always; at least one.
     Fixed(u32),
+    /// So many as it turns out to take.
+    Adaptive(Bounds),
 }
 
 impl AdmissionPlan {
@@ -74,9 +77,34 @@ pub fn plan(config: &ConcurrencyConfig, at: &Path, report: &mut Report) -> Admis
             "write queue = 0 to refuse at once",
         );
     }
+    let limit = match config.mode {
+        Mode::Adaptive => LimitPlan::Adaptive(bounds(config, at, report)),
+        Mode::Fixed | Mode::Off => LimitPlan::Fixed(config.limit.clamp(1, MAX_LIMIT)),
+    };
     AdmissionPlan {
-        limit: LimitPlan::Fixed(config.limit.clamp(1, MAX_LIMIT)),
+        limit,
         queue: config.queue.min(MAX_QUEUE),
         queue_timeout: queue_timeout.min(MAX_QUEUE_TIMEOUT),
     }
+}
+
+fn bounds(config: &ConcurrencyConfig, at: &Path, report: &mut Report) -> Bounds {
+    let (start, min, max) = (config.limit, config.min, config.max);
+    if min == 0 {
+        report.error(&at.key("min"), "a limit of 0 would let nothing through, ever");
+    }
+    if max > MAX_LIMIT {
+        report.error(&at.key("max"), format!("{max} is out of range: 1 to {MAX_LIMIT} are possible"));
+    } else if max < min {
+        report.error(&at.key("max"), format!("{max} is less than `min`, which is {min}"));
+    } else if start > 0 && !(min..=max).contains(&start) && start <= MAX_LIMIT {
+        report.error_with_hint(
+            &at.key("limit"),
+            format!("an adaptive limit of {min} to {max} cannot begin at {start}"),
+            "write mode = \"fixed\" for a limit that stays, or change `min` and `max`",
+        );
+    }
+    let min = min.clamp(1, MAX_LIMIT);
+    let max = max.clamp(min, MAX_LIMIT);
+    Bounds { start: start.clamp(min, max), min, max }
 }

@@ -10,6 +10,7 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use tower_service::Service;
 
+use super::adaptive::Bounds;
 use super::config::{ConcurrencyConfig, Mode};
 use super::drain::Drain;
 use super::gate::{Gate, Permit};
@@ -32,12 +33,14 @@ fn gate(limit: u32, queue: u32) -> Arc<Gate> {
 }
 
 async fn acquire(gate: &Arc<Gate>) -> Result<Permit, Error> {
-    gate.acquire(None, &Trail::off()).await
+    gate.acquire(0, None, &Trail::off()).await
 }
 
 fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
+
+mod simulation;
 
 mod plans {
     use super::*;
@@ -47,6 +50,12 @@ mod plans {
         let good = ConcurrencyConfig::default();
         for (config, path) in [
             (ConcurrencyConfig { limit: 0, ..good.clone() }, "limit"),
+            (ConcurrencyConfig { limit: 3, ..good.clone() }, "limit"),
+            (ConcurrencyConfig { limit: 501, ..good.clone() }, "limit"),
+            (ConcurrencyConfig { min: 0, ..good.clone() }, "min"),
+            (ConcurrencyConfig { min: 60, max: 55, ..good.clone() }, "max"),
+            (ConcurrencyConfig { max: u32::MAX, ..good.clone() }, "max"),
+            (ConcurrencyConfig { mode: Mode::Fixed, limit: 0, ..good.clone() }, "limit"),
             (ConcurrencyConfig { limit: u32::MAX, ..good.clone() }, "limit"),
             (ConcurrencyConfig { queue: u32::MAX, ..good.clone() }, "queue"),
             (ConcurrencyConfig { queue_timeout: Time::secs(0), ..good.clone() }, "queue_timeout"),
@@ -57,17 +66,30 @@ mod plans {
             let [problem] = report.problems() else { panic!("{config:?}: {:?}", report.problems()) };
             assert_eq!(problem.path.to_string(), format!("concurrency.{path}"));
             assert_ne!(plan.limit, LimitPlan::Fixed(0));
+            if let LimitPlan::Adaptive(Bounds { start, min, max }) = plan.limit {
+                assert!(0 < min && min <= start && start <= max, "{config:?}");
+            }
         }
     }
 
     #[test]
     fn what_is_off_has_one_plan() {
         let mut report = Report::new();
-        let off = ConcurrencyConfig { mode: Mode::Off, limit: 0, queue: 7, queue_timeout: Time::secs(0) };
+        let off = ConcurrencyConfig {
+            mode: Mode::Off,
+            limit: 0,
+            queue: 7,
+            queue_timeout: Time::secs(0),
+            ..ConcurrencyConfig::default()
+        };
         assert_eq!(plan(&off, &Path::root(), &mut report), AdmissionPlan::OFF);
         let no_queue = ConcurrencyConfig { queue: 0, queue_timeout: Time::secs(0), ..Default::default() };
         assert_eq!(plan(&no_queue, &Path::root(), &mut report).queue, 0);
-        assert_eq!(plan(&Default::default(), &Path::root(), &mut report), fixed(50, 200));
+        let default = ConcurrencyConfig { mode: Mode::Fixed, ..Default::default() };
+        assert_eq!(plan(&default, &Path::root(), &mut report), fixed(50, 200));
+        let limit = LimitPlan::Adaptive(Bounds { start: 50, min: 4, max: 500 });
+        let adaptive = AdmissionPlan { limit, ..fixed(50, 200) };
+        assert_eq!(plan(&Default::default(), &Path::root(), &mut report), adaptive);
         assert!(report.problems().is_empty());
     }
 }
@@ -78,7 +100,7 @@ mod queue {
     #[tokio::test(start_paused = true)]
     async fn permits_are_handed_out_in_the_order_of_arrival() {
         let gate = gate(2, 100);
-        let (first, second) = (gate.try_acquire().unwrap(), gate.try_acquire().unwrap());
+        let (first, second) = (gate.try_acquire(0).unwrap(), gate.try_acquire(0).unwrap());
         let mut waiters: Vec<_> = (0..50).map(|number| (number, Box::pin(acquire(&gate)))).collect();
         for (_, waiter) in &mut waiters {
             assert!(poll_once(waiter.as_mut()).is_pending());
@@ -109,7 +131,7 @@ mod queue {
     #[tokio::test(start_paused = true)]
     async fn a_free_permit_takes_no_wait() {
         let gate = gate(3, 1);
-        let mut held = vec![gate.try_acquire().unwrap()];
+        let mut held = vec![gate.try_acquire(0).unwrap()];
         for _ in 0..2 {
             match poll_once(pin!(acquire(&gate))) {
                 Poll::Ready(permit) => held.push(permit.unwrap()),
@@ -117,18 +139,18 @@ mod queue {
             }
         }
         assert_eq!((gate.in_flight(), gate.waiting()), (3, 0));
-        assert!(gate.try_acquire().is_none());
+        assert!(gate.try_acquire(0).is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_waiter_owns_its_permit_before_it_is_polled() {
         let gate = gate(1, 2);
-        let held = gate.try_acquire().unwrap();
+        let held = gate.try_acquire(0).unwrap();
         let mut waiter = pin!(acquire(&gate));
         assert!(poll_once(waiter.as_mut()).is_pending());
         drop(held);
         // The permit is the waiter's, though it has not been polled since.
-        assert!(gate.try_acquire().is_none());
+        assert!(gate.try_acquire(0).is_none());
         let mut late = pin!(acquire(&gate));
         assert!(poll_once(late.as_mut()).is_pending());
         assert!(poll_once(waiter.as_mut()).is_ready());
@@ -142,7 +164,7 @@ mod queue {
             for release in ["before", "after", "never"] {
                 let case = format!("{polls} polls, released {release}");
                 let gate = gate(1, 2);
-                let mut held = gate.try_acquire();
+                let mut held = gate.try_acquire(0);
                 let mut leaver = Box::pin(acquire(&gate));
                 for _ in 0..polls {
                     assert!(poll_once(leaver.as_mut()).is_pending(), "{case}");
@@ -164,7 +186,7 @@ mod queue {
                 drop(next);
                 drop(held);
                 assert_eq!((gate.in_flight(), gate.waiting()), (0, 0), "{case}");
-                assert!(gate.try_acquire().is_some(), "{case}");
+                assert!(gate.try_acquire(0).is_some(), "{case}");
             }
         }
     }
@@ -172,7 +194,7 @@ mod queue {
     #[tokio::test(start_paused = true)]
     async fn a_permit_that_was_sent_and_not_taken_goes_to_the_next() {
         let gate = gate(1, 9);
-        let held = gate.try_acquire();
+        let held = gate.try_acquire(0);
         let mut waiters: Vec<_> = (0..9).map(|_| Box::pin(acquire(&gate))).collect();
         for waiter in &mut waiters {
             assert!(poll_once(waiter.as_mut()).is_pending());
@@ -190,7 +212,7 @@ mod queue {
     async fn a_full_queue_refuses_at_once() {
         let metrics = Metrics::default();
         let gate = Gate::new("orders", &fixed(1, 1), &metrics);
-        let held = gate.try_acquire();
+        let held = gate.try_acquire(0);
         let mut waiter = pin!(acquire(&gate));
         assert!(poll_once(waiter.as_mut()).is_pending());
         let before = clock::now().instant;
@@ -220,10 +242,10 @@ mod queue {
         ] {
             let metrics = Metrics::default();
             let gate = Gate::new("orders", &fixed(1, 1), &metrics);
-            let _held = gate.try_acquire().unwrap();
+            let _held = gate.try_acquire(0).unwrap();
             let (start, trail) = (clock::now().instant, Trail::kept());
             let deadline = deadline.map(|millis| start + Duration::from_millis(millis));
-            let error = gate.acquire(deadline, &trail).await.unwrap_err();
+            let error = gate.acquire(0, deadline, &trail).await.unwrap_err();
             assert_eq!(error.as_str(), "queue_timeout");
             let waited = trail.read().queue_wait;
             assert!(waited >= Duration::from_millis(waits), "{deadline:?}: {waited:?}");
@@ -313,7 +335,7 @@ mod stress {
         for round in 0..200 {
             let mix = seed.wrapping_mul(31).wrapping_add(round);
             let permit = match mix % 3 {
-                0 => gate.try_acquire().map(Ok),
+                0 => gate.try_acquire(0).map(Ok),
                 1 => impatient(acquire(&gate), mix % 5).await,
                 _ => Some(acquire(&gate).await),
             };
@@ -347,7 +369,7 @@ mod stress {
             assert!(served > 200, "{served}");
             assert_eq!((gate.in_flight(), gate.waiting()), (0, 0));
             assert_eq!(
-                (0..=limit).map_while(|_| gate.try_acquire()).collect::<Vec<_>>().len(),
+                (0..=limit).map_while(|_| gate.try_acquire(0)).collect::<Vec<_>>().len(),
                 limit as usize
             );
             let text = metrics.render();
@@ -428,7 +450,7 @@ mod layer {
         gate: &Arc<Gate>,
         script: impl Fn() -> Result<Response, Error> + Send + Sync + 'static,
     ) -> Admission<Origin> {
-        Admission::new(gate.clone(), Origin(Box::new(script)))
+        Admission::new(gate.clone(), "orders", Origin(Box::new(script)))
     }
 
     #[tokio::test]
@@ -473,7 +495,7 @@ mod layer {
             for polls in 0..4 {
                 let gate = gate(1, 1);
                 let layer = around(&gate, || Ok(Response::new(StatusCode::OK, chunks())));
-                let mut held = if queued { gate.try_acquire() } else { None };
+                let mut held = if queued { gate.try_acquire(0) } else { None };
                 let mut answer = Box::pin(layer.send(get()));
                 let mut polled = Poll::Pending;
                 for poll in 0..polls {

@@ -31,6 +31,7 @@ impl Reason {
 pub struct Watch {
     in_flight: Level,
     queued: Gauge,
+    limit: Gauge,
     wait: Histogram,
     queue_full: Counter,
     queue_timeout: Counter,
@@ -55,6 +56,11 @@ impl Watch {
                 &labels,
             ),
             queued: metrics.gauge("forebay_admission_queued", "Requests that wait for a permit.", &labels),
+            limit: metrics.gauge(
+                "forebay_admission_limit",
+                "How many requests may hold a permit; 0 for as many as come.",
+                &labels,
+            ),
             wait: metrics.histogram(
                 "forebay_admission_wait_seconds",
                 "How long requests waited, of those that had to wait for a permit.",
@@ -69,6 +75,11 @@ impl Watch {
     /// So many more permits are out.
     pub fn in_flight(&self, by: i64) {
         self.in_flight.add(by);
+    }
+
+    /// So many permits there are.
+    pub fn limit(&self, limit: u32) {
+        self.limit.set(i64::from(limit));
     }
 
     /// So many more requests wait.
