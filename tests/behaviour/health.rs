@@ -118,6 +118,8 @@ async fn an_endpoint_that_was_never_there_is_left_out_after_one_probe() {
     let config = config([first.address, address], "").replace("interval = \"50ms\"", health);
     let gateway = Gateway::start(&config);
     wait_for(&gateway, address, false).await;
+    // The other one's comes at its own time.
+    gateway.wait_for("forebay_upstream_probes_total", &[], |count| count == 2.0).await;
     let metrics = gateway.metrics().await;
     assert_eq!(metrics.sum("forebay_upstream_probes_total", &[("result", "connect_failed")]), 1.0);
     let connects = |metrics: crate::support::gateway::Metrics| {
