@@ -1,6 +1,6 @@
 //! Asks a second endpoint where the first one takes longer than usual, and takes the answer that comes first.
 //!
-//! - [`config`], [`plan`]: what the user writes, and what comes of it.
+//! - [`config`], [`mod@plan`]: what the user writes, and what comes of it.
 //! - [`latency`]: how long answers usually take, a histogram that forgets.
 //! - [`tally`]: when a route's requests are hedged, and how many may be.
 //! - [`layer`]: the tower glue.
