@@ -13,7 +13,7 @@
 //! | [`http`] | what travels through the stack, and what is released at a body's end |
 //! | [`gateway`] | the table of built routes: built aside, swapped as a whole |
 //! | [`server`] | sockets and lifetimes: listener → connection → ingress → gateway |
-//! | [`upstream`] | endpoint sets: balance, pool, resolve, ejection, the wire |
+//! | [`upstream`] | endpoint sets: balance, pool, resolve, health, ejection, the wire |
 //! | [`route`] | pure matching |
 //! | [`config`] and [`plan`] | what the user wrote; what it means, validated, without I/O |
 //! | [`error`] | every way a request can fail, by culprit |
@@ -25,8 +25,8 @@
 //!
 //! ```text
 //! listener → connection → ingress → route → AccessLog → TransformResponse → Respond → TransformRequest
-//!         → Deadline → BodyLimit → RateLimit → Cache → RateLimit (origin) → Admission → Retry → Balance
-//!         → pool → origin
+//!         → Deadline → BodyLimit → RateLimit → Cache → RateLimit (origin) → Admission → Retry → Hedge
+//!         → Balance → pool → origin
 //! ```
 //!
 //! # Where the design was changed, and why
