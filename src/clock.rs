@@ -133,7 +133,7 @@ pub fn now() -> Now {
     ANCHOR.with(|anchor| {
         if let Some(base) = anchor.get() {
             let passed = instant.saturating_duration_since(base.instant);
-            if passed < ANCHOR_LIFE && instant >= base.instant {
+            if (passed < ANCHOR_LIFE || is_simulated()) && instant >= base.instant {
                 return Now { instant, wall: base.wall.plus(passed) };
             }
         }
@@ -141,6 +141,29 @@ pub fn now() -> Now {
         anchor.set(Some(fresh));
         fresh
     })
+}
+
+/// For tests with paused time: on this thread the wall clock shows `wall` now, and goes with the monotonic
+/// clock from here on.
+#[cfg(test)]
+pub(crate) fn simulate(wall: Wall) {
+    ANCHOR.set(Some(Now { instant: Instant::now(), wall }));
+    SIMULATED.set(true);
+}
+
+#[cfg(test)]
+thread_local! {
+    static SIMULATED: Cell<bool> = const { Cell::new(false) };
+}
+
+#[cfg(test)]
+fn is_simulated() -> bool {
+    SIMULATED.get()
+}
+
+#[cfg(not(test))]
+const fn is_simulated() -> bool {
+    false
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use super::directives::RequestDirectives;
 use super::entry::Entry;
 use super::fill::{self, Led, Order};
 use super::flight::{Apart, Interest, Join, Landing, patience};
-use super::freshness::Revalidate;
+use super::freshness::{Freshness, Revalidate};
 use super::layer::Cache;
 use super::purge::Mode;
 use super::ranged::{self, Ranged};
@@ -143,9 +143,21 @@ impl Fetch {
         self.forward == Forward::UriMiss && self.selector.is_none() && self.ranged.is_none()
     }
 
-    /// Lets go of an entry that was purged for good meanwhile: it answers nobody, nor is it confirmed.
-    pub(super) fn forget_purged(&mut self, core: &Core, request: &Request) {
-        self.stale.take_if(|stale| core.purged(&stale.entry, &request.target) == Some(Mode::Hard));
+    /// Looks at the entry again after a wait. One that was purged for good meanwhile answers nobody, nor is it
+    /// confirmed; one that has grown older may be past the end of a window.
+    pub(super) fn reconsider(&mut self, core: &Core, request: &Request) {
+        let now = now_for(request);
+        self.stale.take_if(|Stale { entry, rights }| {
+            let freshness = match core.purged(entry, &request.target) {
+                Some(Mode::Hard) => return true,
+                Some(Mode::Soft) => entry.lifetime().judge_purged(&self.asked, now),
+                None => entry.lifetime().judge(&self.asked, now),
+            };
+            if let Freshness::Revalidate(left) = freshness {
+                *rights = left;
+            }
+            false
+        });
     }
 
     /// The entry that may stand in for an origin in trouble.
@@ -258,12 +270,12 @@ impl<S: Inner> Cache<S> {
         listed_key: &[u8],
         interest: Interest,
     ) -> Round {
-        fetch.forget_purged(core, request);
+        fetch.reconsider(core, request);
         let (sender, receiver) = oneshot::channel();
         let copy = fill::plain_copy(request, request.trail.clone());
         self.launch(core, copy, fetch, listed_key.into(), &interest, Ok(sender));
         let led = receiver.await;
-        fetch.forget_purged(core, request);
+        fetch.reconsider(core, request);
         match led {
             Ok(Led::Shared { lead, withheld }) => {
                 let answer = core.shared(request, fetch, &lead, interest, false);
@@ -311,7 +323,7 @@ impl<S: Inner> Cache<S> {
         }
         let late = interest.flight().has_landed();
         let landed = tokio::time::timeout_at(patience(request), interest.flight().landed()).await;
-        fetch.forget_purged(core, request);
+        fetch.reconsider(core, request);
         if landed.as_ref().is_ok_and(|landing| core.is_outdated(landing, &request.target)) {
             return leave();
         }
@@ -382,7 +394,7 @@ impl<S: Inner> Cache<S> {
     ) -> Result<Response, Error> {
         let own = core.keep(&request);
         let result = ranged::checked(ranged::is_for_the_whole(&own), self.inner.send(request).await);
-        fetch.forget_purged(core, &own);
+        fetch.reconsider(core, &own);
         match result {
             Ok(response) if core.plan.trouble.has(response.status) && fetch.stale_on_error().is_some() => {
                 core.stand_in(&own, fetch.stale_on_error(), HitKind::StaleIfError)

@@ -25,7 +25,7 @@ impl<S: Inner> Cache<S> {
         let own = core.keep(&request);
         let sent = clock::now();
         let result = self.inner.send(request).await;
-        fetch.forget_purged(core, &own);
+        fetch.reconsider(core, &own);
         let response = match result {
             Ok(response) if core.plan.trouble.has(response.status) && fetch.stale_on_error().is_some() => {
                 return core.stand_in(&own, fetch.stale_on_error(), HitKind::StaleIfError);

@@ -138,7 +138,10 @@ impl Core {
             }
         };
         let response = self.hit(request, entry, kind, now);
-        if kind == HitKind::StaleWhileRevalidate || self.plan.refresh_ahead && refresh::is_due(entry, now) {
+        let due =
+            kind == HitKind::StaleWhileRevalidate || self.plan.refresh_ahead && refresh::is_due(entry, now);
+        // RFC 9111 §5.2.1.5: what comes of a request with no-store is not stored, so it refreshes nothing.
+        if due && !asked.no_store {
             return Step::Refresh(response, Fetch::in_background(key, Arc::clone(entry)));
         }
         Step::Done(Ok(response))

@@ -7,6 +7,7 @@ mod purge;
 mod rfc;
 mod room;
 mod rules;
+mod sim;
 mod stale;
 
 use std::future::Future;
@@ -145,38 +146,8 @@ type Asking = tokio::task::JoinHandle<Result<Response, Error>>;
 impl Bench {
     /// A request to `path`, `seconds` after the start.
     fn request(&self, method: Method, path: &str, seconds: u64, fields: &[(&str, &str)]) -> Request {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
-        }
-        let address = "192.0.2.1:1".parse().unwrap();
-        Request::from(RequestParts {
-            method,
-            target: Target {
-                scheme: Scheme::Http,
-                authority: HeaderValue::from_static("example.com"),
-                path_and_query: path.parse().unwrap(),
-            },
-            version: Version::HTTP_11,
-            headers,
-            body: RequestBody::Empty,
-            received: self.start.plus(Duration::from_secs(seconds)),
-            deadline: None,
-            peer: Arc::new(Peer {
-                address,
-                local: address,
-                scheme: Scheme::Http,
-                trusted: false,
-                server_name: None,
-            }),
-            client: address.ip(),
-            id: RequestId::Random(1),
-            params: Default::default(),
-            upgrade: None,
-            interim: Interim::none(),
-            trail: Trail::off(),
-            attempt: Attempt::default(),
-        })
+        let received = self.start.plus(Duration::from_secs(seconds));
+        request_of(method, path, received, fields)
     }
 
     fn send(&self, request: Request) -> Asking {
@@ -232,6 +203,42 @@ impl Bench {
         assert_eq!(self.store.flights().len(), 0);
         assert_eq!(self.alive.load(Ordering::SeqCst), 0);
     }
+}
+
+/// A request to `path` that was received then.
+fn request_of(method: Method, path: &str, received: Now, fields: &[(&str, &str)]) -> Request {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+    }
+    let address = "192.0.2.1:1".parse().unwrap();
+    Request::from(RequestParts {
+        method,
+        target: Target {
+            scheme: Scheme::Http,
+            authority: HeaderValue::from_static("example.com"),
+            path_and_query: path.parse().unwrap(),
+        },
+        version: Version::HTTP_11,
+        headers,
+        body: RequestBody::Empty,
+        received,
+        deadline: None,
+        peer: Arc::new(Peer {
+            address,
+            local: address,
+            scheme: Scheme::Http,
+            trusted: false,
+            server_name: None,
+        }),
+        client: address.ip(),
+        id: RequestId::Random(1),
+        params: Default::default(),
+        upgrade: None,
+        interim: Interim::none(),
+        trail: Trail::off(),
+        attempt: Attempt::default(),
+    })
 }
 
 fn response(status: u16, fields: &[(&str, &str)], body: &'static str) -> Response {

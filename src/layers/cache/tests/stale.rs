@@ -178,3 +178,40 @@ async fn what_the_origin_was_spared_is_counted() {
     bench.get_at(20, &[]).await.unwrap().unwrap();
     assert_eq!(of("origin_seconds_saved_total"), 7.5);
 }
+
+/// RFC 5861 §4: what counts is how stale it is when it is served, not when it was asked for.
+#[tokio::test(start_paused = true)]
+async fn a_window_that_closes_while_the_origin_keeps_us_waiting_is_closed() {
+    for (wait, stands_in) in [(2, true), (9, false)] {
+        clock::simulate(crate::clock::Wall::from_secs(1_735_787_045));
+        let mut bench = bench();
+        bench.fill(&[("cache-control", "max-age=10, stale-if-error=10")], "old").await;
+        tokio::time::sleep(Duration::from_secs(13)).await;
+        let (leader, follower) = (bench.get_at(13, &[]), bench.get_at(13, &[]));
+        let asked = bench.asked().await;
+        tokio::time::sleep(Duration::from_secs(wait)).await;
+        asked.answer(Err(gone()));
+        bench.settle().await;
+        if let Ok(asked) = bench.asked.try_recv() {
+            asked.answer(Err(gone()));
+        }
+        for got in [leader, follower] {
+            assert_eq!(got.await.unwrap().is_ok(), stands_in, "{wait}");
+        }
+        bench.is_idle().await;
+    }
+}
+
+/// RFC 9111 §5.2.1.5: nothing that comes of such a request is stored, so it refreshes nothing.
+#[tokio::test]
+async fn a_request_with_no_store_refreshes_nothing() {
+    let mut bench = bench();
+    bench.fill(SWR, "old").await;
+    let got = bench.get_at(20, &[("cache-control", "no-store")]).await.unwrap().unwrap();
+    assert!(status_of(&got).ends_with("detail=stale-while-revalidate"), "{}", status_of(&got));
+    bench.settle().await;
+    assert_eq!(bench.calls(), 1);
+    bench.get_at(20, &[]).await.unwrap().unwrap();
+    bench.settle().await;
+    assert_eq!(bench.calls(), 2);
+}
