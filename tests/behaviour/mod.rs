@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cache;
+mod cache_metrics;
 mod ejection;
 mod forwarding;
 mod health;

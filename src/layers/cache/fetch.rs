@@ -143,8 +143,8 @@ impl Fetch {
         self.forward == Forward::UriMiss && self.selector.is_none() && self.ranged.is_none()
     }
 
-    /// Looks at the entry again after a wait. One that was purged for good meanwhile answers nobody, nor is it
-    /// confirmed; one that has grown older may be past the end of a window.
+    /// Looks at the entry again after a wait. One that was purged for good meanwhile answers nobody, nor is
+    /// it confirmed; one that has grown older may be past the end of a window.
     pub(super) fn reconsider(&mut self, core: &Core, request: &Request) {
         let now = now_for(request);
         self.stale.take_if(|Stale { entry, rights }| {

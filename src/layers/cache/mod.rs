@@ -65,6 +65,7 @@ pub mod core;
 pub mod dates;
 pub mod directives;
 pub mod entry;
+pub mod eviction;
 pub mod fetch;
 pub mod fill;
 pub mod flight;

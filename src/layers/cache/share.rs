@@ -21,6 +21,7 @@ use super::directives::ResponseDirectives;
 use super::entry::{Entry, StoredBody};
 use super::fill::{Fill, Led};
 use super::flight::{Landing, Lead};
+use super::purge::Mode;
 use super::storable::{self, NotStored};
 
 /// How far, in bytes, the readers of a response that is not stored may be apart.
@@ -143,8 +144,9 @@ impl Fill {
             return;
         }
         let max_variants = self.core.plan.max_variants;
+        let purged = |other: &Entry| self.core.purged(other, &self.request.target) == Some(Mode::Hard);
         let place = self.core.place_of(&self.key, &self.request, entry);
-        let dropped = self.core.store.put(&place, Arc::clone(entry), max_variants).await;
+        let dropped = self.core.store.put(&place, Arc::clone(entry), purged, max_variants).await;
         self.core.meter.variants_dropped(dropped, max_variants);
         self.core.meter.stored(entry.length());
         if flight.is_void() {

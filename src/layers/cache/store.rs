@@ -13,11 +13,12 @@ use ahash::RandomState;
 use http::HeaderMap;
 use smallvec::SmallVec;
 
-use crate::clock::Wall;
+use crate::clock::{self, Wall};
 use crate::memory::{Hold, Memory, Use};
-use crate::metrics::{Counter, Gauge, Metrics};
+use crate::metrics::{Gauge, Metrics};
 
 use super::entry::Entry;
+use super::eviction::{Eviction, Evictions};
 use super::flight::{Flights, flight_key};
 use super::partial::Partial;
 use super::plan::StorePlan;
@@ -47,7 +48,7 @@ pub struct Store {
 struct Gauges {
     entries: Gauge,
     bytes: Gauge,
-    evictions: Counter,
+    evictions: Evictions,
     memory: Memory,
 }
 
@@ -88,13 +89,16 @@ impl Contents {
         entries + self.partials.iter().map(|partial| partial.weight()).sum::<usize>()
     }
 
-    fn put(&mut self, entry: Arc<Entry>, max_variants: usize) -> usize {
+    fn put(&mut self, entry: Arc<Entry>, max_variants: usize, evictions: &Evictions) -> usize {
         self.pass_until = Wall::default();
         self.partials.retain(|other| other.head().variant() != entry.variant());
+        let before = self.variants.len();
         self.variants.retain(|other| other.variant() != entry.variant());
+        evictions.add(Eviction::Replaced, before - self.variants.len());
         self.variants.insert(0, entry);
         let dropped = self.variants.len().saturating_sub(max_variants.max(1));
         self.variants.truncate(max_variants.max(1));
+        evictions.add(Eviction::Variants, dropped);
         dropped
     }
 }
@@ -149,18 +153,29 @@ impl Slot {
         now < self.held.pass_until
     }
 
+    /// It was taken out: what it holds is stored no more, or in another slot. moka may let go of it later, so
+    /// its bytes count until it does.
     fn retire(&self) {
-        self.retired.store(true, Ordering::Relaxed);
+        if !self.retired.swap(true, Ordering::Relaxed) {
+            self.gauges.entries.add(-self.count());
+        }
+    }
+
+    fn count(&self) -> i64 {
+        i64::try_from(self.held.count()).unwrap_or(i64::MAX)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let entries = i64::try_from(self.held.count()).unwrap_or(i64::MAX);
-        self.gauges.entries.add(-entries);
         self.gauges.bytes.add(-i64::from(self.weight));
         if !self.retired.load(Ordering::Relaxed) {
-            self.gauges.evictions.add(entries.unsigned_abs());
+            self.gauges.entries.add(-self.count());
+            let now = clock::now().wall;
+            for entry in &self.held.variants {
+                self.gauges.evictions.add(Eviction::for_room(entry, now), 1);
+            }
+            self.gauges.evictions.add(Eviction::Size, self.held.partials.len());
         }
     }
 }
@@ -175,11 +190,7 @@ impl Store {
         let gauges = Arc::new(Gauges {
             entries: metrics.gauge("forebay_cache_entries", "Responses in the store.", &[]),
             bytes: metrics.gauge("forebay_cache_bytes", "Bytes that they take, bookkeeping included.", &[]),
-            evictions: metrics.counter(
-                "forebay_cache_evictions_total",
-                "Responses that left the store, or were not let in, for want of room.",
-                &[],
-            ),
+            evictions: Evictions::new(metrics),
             memory: memory.clone(),
         });
         let filling = memory.clone();
@@ -249,11 +260,24 @@ impl Store {
         self.cache.get(key).await
     }
 
-    /// Stores an entry, in place of the one of the same variant. The variants that were stored or confirmed
-    /// the longest ago go, where there are more than `max_variants`; says how many did.
-    pub async fn put(&self, key: &[u8], entry: Arc<Entry>, max_variants: usize) -> usize {
-        let mut dropped = 0;
-        self.update(key, |held| dropped = held.put(entry, max_variants)).await;
+    /// Stores an entry, in place of the one of the same variant. Those that were `purged` go; then the variants
+    /// that were stored or confirmed the longest ago, where there are more than `max_variants`; says how many
+    /// of those did.
+    pub async fn put(
+        &self,
+        key: &[u8],
+        entry: Arc<Entry>,
+        purged: impl Fn(&Entry) -> bool + Send + Sync,
+        max_variants: usize,
+    ) -> usize {
+        let (mut dropped, evictions) = (0, &self.gauges.evictions);
+        self.update(key, |held| {
+            let before = held.variants.len();
+            held.variants.retain(|other| !purged(other));
+            evictions.add(Eviction::Purged, before - held.variants.len());
+            dropped = held.put(entry, max_variants, evictions);
+        })
+        .await;
         self.make_room().await;
         dropped
     }
@@ -278,7 +302,7 @@ impl Store {
                 None => part,
             };
             match joined.complete() {
-                Ok(entry) => drop(held.put(Arc::new(entry), max_variants)),
+                Ok(entry) => drop(held.put(Arc::new(entry), max_variants, &self.gauges.evictions)),
                 Err(joined) => {
                     held.partials.insert(0, Arc::from(joined));
                     held.partials.truncate(max_variants.max(1));
@@ -301,6 +325,7 @@ impl Store {
         self.update(key, |held| {
             if let Some(place) = held.variants.iter_mut().find(|other| other.id() == id) {
                 *place = entry;
+                self.gauges.evictions.add(Eviction::Replaced, 1);
             }
         })
         .await;
@@ -309,8 +334,10 @@ impl Store {
     /// Removes one entry, complete or not, if it is still there.
     pub async fn remove_entry(&self, key: &[u8], id: u64) {
         self.update(key, |held| {
+            let before = held.count();
             held.variants.retain(|other| other.id() != id);
             held.partials.retain(|other| other.head().id() != id);
+            self.gauges.evictions.add(Eviction::Outdated, before - held.count());
         })
         .await;
     }
@@ -326,6 +353,7 @@ impl Store {
         self.flights.void(&flight_key(key, true));
         if let Some(slot) = self.cache.remove(key).await {
             slot.retire();
+            self.gauges.evictions.add(Eviction::Purged, slot.held.count());
         }
     }
 

@@ -148,8 +148,8 @@ impl World {
         Some(made)
     }
 
-    /// Whether an answer of the origin may answer this request now, and in what way; where the cache says that
-    /// it is a `hit`, it has to be good for one.
+    /// Whether an answer of the origin may answer this request now, and in what way; where the cache says
+    /// that it is a `hit`, it has to be good for one.
     fn may(&self, asked: &Asked, made: &Made, hit: bool, now: Wall) -> Result<Way, &'static str> {
         let said = made.said;
         if made.path != asked.path {
