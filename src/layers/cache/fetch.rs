@@ -29,11 +29,11 @@ use super::directives::RequestDirectives;
 use super::entry::Entry;
 use super::fill::{self, Led, Order};
 use super::flight::{Apart, Interest, Join, Landing, patience};
-use super::freshness::{Freshness, Revalidate};
+use super::freshness::Revalidate;
 use super::layer::Cache;
-use super::purge::Mode;
 use super::ranged::{self, Ranged};
 use super::refresh::Permit;
+use super::stale::Stale;
 use super::status::{Forward, Forwarded, HitKind};
 use super::storable;
 use super::vary::Variant;
@@ -56,15 +56,6 @@ pub struct Fetch {
     collapse: Collapse,
     /// What of it is asked for, where that is not simply all.
     ranged: Option<Ranged>,
-}
-
-/// A stale entry, and what it may be used for.
-#[derive(Debug)]
-pub struct Stale {
-    /// The entry.
-    pub entry: Arc<Entry>,
-    /// What it may be used for.
-    pub rights: Revalidate,
 }
 
 impl Fetch {
@@ -143,21 +134,9 @@ impl Fetch {
         self.forward == Forward::UriMiss && self.selector.is_none() && self.ranged.is_none()
     }
 
-    /// Looks at the entry again after a wait. One that was purged for good meanwhile answers nobody, nor is
-    /// it confirmed; one that has grown older may be past the end of a window.
+    /// Looks at the entry again after a wait: it may be of less use by now, or of none.
     pub(super) fn reconsider(&mut self, core: &Core, request: &Request) {
-        let now = now_for(request);
-        self.stale.take_if(|Stale { entry, rights }| {
-            let freshness = match core.purged(entry, &request.target) {
-                Some(Mode::Hard) => return true,
-                Some(Mode::Soft) => entry.lifetime().judge_purged(&self.asked, now),
-                None => entry.lifetime().judge(&self.asked, now),
-            };
-            if let Freshness::Revalidate(left) = freshness {
-                *rights = left;
-            }
-            false
-        });
+        self.stale.take_if(|stale| !stale.reconsider(core, request, &self.asked));
     }
 
     /// The entry that may stand in for an origin in trouble.

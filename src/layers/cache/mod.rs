@@ -91,6 +91,7 @@ pub mod search;
 pub mod serve;
 pub mod share;
 pub mod source;
+pub mod stale;
 pub mod status;
 pub mod storable;
 pub mod store;

@@ -260,9 +260,9 @@ impl Store {
         self.cache.get(key).await
     }
 
-    /// Stores an entry, in place of the one of the same variant. Those that were `purged` go; then the variants
-    /// that were stored or confirmed the longest ago, where there are more than `max_variants`; says how many
-    /// of those did.
+    /// Stores an entry, in place of the one of the same variant. Those that were `purged` go; then the
+    /// variants that were stored or confirmed the longest ago, where there are more than `max_variants`; says
+    /// how many of those did.
     pub async fn put(
         &self,
         key: &[u8],
