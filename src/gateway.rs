@@ -340,7 +340,8 @@ impl Builder<'_> {
         let balanced = Balance(origin.upstream.clone());
         let memory = self.shared.memory.clone();
         let hedged = Hedge::new(tally, metrics, &route.name, balanced);
-        let retried = Retry::new(retry.clone(), budget.clone(), memory, metrics, &route.name, hedged);
+        let retried = Retry::new(retry.clone(), budget.clone(), memory, metrics, &route.name, hedged)
+            .with_elsewhere(origin.plan.endpoints.endpoints.len() > 1);
         let admitted = Admission::new(origin.gate.clone(), &route.name, retried);
         let limited = RateLimit::new(inner, metrics, &route.name, admitted);
         let store = self.shared.store.clone();

@@ -39,6 +39,8 @@ pub struct Retry<S> {
     retries: [Counter; Cause::ALL.len()],
     given_up: [Counter; GiveUp::ALL.len()],
     budget_exhausted: Counter,
+    /// Whether there is another endpoint to go to, so that it must be known where an attempt failed.
+    elsewhere: bool,
     inner: S,
 }
 
@@ -67,7 +69,14 @@ impl<S> Retry<S> {
             "Retries not made because the upstream's budget was spent",
             &[("route", route)],
         );
-        Self { plan, budget, memory, retries, given_up, budget_exhausted, inner }
+        Self { plan, budget, memory, retries, given_up, budget_exhausted, elsewhere: false, inner }
+    }
+
+    /// Says whether the upstream has several endpoints: then a retry avoids the one that failed.
+    #[must_use]
+    pub fn with_elsewhere(mut self, elsewhere: bool) -> Self {
+        self.elsewhere = elsewhere;
+        self
     }
 }
 
@@ -111,6 +120,10 @@ impl<'a, S: Inner> Service<Request> for &'a Retry<S> {
                 template: None,
                 rest: None,
             };
+        }
+        if layer.elsewhere && !request.trail.is_kept() {
+            // An answer does not tell which endpoint gave it. Its trail does.
+            request.trail = Trail::kept();
         }
         let timer = layer.attempt_timer(&mut request);
         // What may not be sent twice is not worth keeping: it is retried only where none of it was read.
