@@ -1,10 +1,10 @@
-//! The gate of one upstream: so many permits, and a bounded queue in the order of arrival.
+//! The gate of one upstream: so many permits, and a bounded [queue](super::queue).
 //!
 //! One atomic word holds how many permits are out and how many requests wait. A free permit is one
 //! compare-and-swap, and so is its release as long as nobody waits. The queue itself is behind a lock that is
 //! never held over an await; the number of waiters changes only under it.
 //!
-//! - **Nobody overtakes.** Who comes while others wait joins the queue, even if a permit is free at that
+//! - **Nobody slips past the queue.** Who comes while others wait joins it, even if a permit is free at that
 //!   moment.
 //! - **No permit is lost.** A permit is handed over inside a channel. If its receiver is gone, the permit
 //!   comes back and the next in the queue gets it; if its receiver goes later, the permit is dropped with the
@@ -14,7 +14,6 @@
 //!   if one came back.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,14 +25,14 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::clock::{self, Instant};
-use crate::error::{Error, InternalError, Refusal};
+use crate::error::{Error, Refusal};
 use crate::http::Trail;
 use crate::metrics::Metrics;
 
 use super::adaptive::{Outcome, Sample};
-use super::drain::Drain;
 use super::limit::LimitPolicy;
 use super::plan::AdmissionPlan;
+use super::queue::{Queue, Turn};
 use super::watch::{Reason, Watch};
 
 /// Permits of one upstream.
@@ -48,14 +47,6 @@ pub struct Gate {
     word: AtomicU64,
     queue: Mutex<Queue>,
     watch: Watch,
-}
-
-/// Who waits: in the order of arrival, for numbers only grow.
-#[derive(Debug)]
-struct Queue {
-    waiters: BTreeMap<u64, oneshot::Sender<Permit>>,
-    next: u64,
-    drain: Drain,
 }
 
 /// What the word says.
@@ -87,13 +78,7 @@ impl Gate {
     pub fn new(upstream: &str, plan: &AdmissionPlan, metrics: &Metrics) -> Arc<Self> {
         let (policy, watch) = (LimitPolicy::new(plan.limit), Watch::new(upstream, metrics));
         watch.limit(policy.current().unwrap_or(0));
-        Arc::new(Self {
-            plan: plan.clone(),
-            policy,
-            word: AtomicU64::new(0),
-            queue: Mutex::new(Queue { waiters: BTreeMap::new(), next: 0, drain: Drain::default() }),
-            watch,
-        })
+        Arc::new(Self { plan: plan.clone(), policy, word: AtomicU64::new(0), queue: Mutex::default(), watch })
     }
 
     /// What it was built from.
@@ -179,7 +164,10 @@ impl Gate {
             self.watch.refused(reason);
             return Err(Refusal::QueueTimeout { retry_after: self.retry_after(now) }.into());
         };
-        let mut permit = outcome?;
+        let Ok(mut permit) = outcome else {
+            self.watch.refused(Reason::QueueFull);
+            return Err(Refusal::QueueFull { retry_after: self.retry_after(now) }.into());
+        };
         permit.begin(baseline, self.in_flight());
         Ok(permit)
     }
@@ -193,26 +181,34 @@ impl Gate {
             (count.waiting < self.plan.queue).then_some(Count { waiting: count.waiting + 1, ..count })
         });
         match changed {
-            None => {
-                let waiting = self.count().waiting;
-                Asked::Full { retry_after: queue.drain.retry_after(waiting, now) }
-            }
+            None => match queue.displace(now) {
+                // One goes and one comes: as many wait as before.
+                Some(oldest) => {
+                    let asked = self.join(&mut queue, now);
+                    drop(queue);
+                    drop(oldest);
+                    asked
+                }
+                None => {
+                    let waiting = self.count().waiting;
+                    Asked::Full { retry_after: queue.drain.retry_after(waiting, now) }
+                }
+            },
             Some((before, after)) if before.waiting == after.waiting => {
                 drop(queue);
                 Asked::Granted(Permit::new(self.clone()))
             }
-            Some((before, _)) => {
-                if before.waiting == 0 {
-                    queue.drain.begin(now);
-                }
-                let (sender, receiver) = oneshot::channel();
-                let number = queue.next;
-                queue.next += 1;
-                queue.waiters.insert(number, sender);
+            Some(_) => {
                 self.watch.queued(1);
-                Asked::Queued(Waiting { gate: self.clone(), number, receiver, over: false })
+                self.join(&mut queue, now)
             }
         }
+    }
+
+    fn join(self: &Arc<Self>, queue: &mut Queue, now: Instant) -> Asked {
+        let (sender, receiver) = oneshot::channel();
+        let number = queue.join(sender, now);
+        Asked::Queued(Waiting { gate: self.clone(), number, receiver, over: false })
     }
 
     fn retry_after(&self, now: Instant) -> Duration {
@@ -232,16 +228,17 @@ impl Gate {
         self.hand_out(queue);
     }
 
-    /// Gives free permits to the first in the queue.
+    /// Gives free permits to those whose turn it is.
     fn hand_out(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
-        let mut granted: SmallVec<[oneshot::Sender<Permit>; 1]> = SmallVec::new();
-        while !queue.waiters.is_empty() {
+        let now = clock::now().instant;
+        let mut granted: SmallVec<[Turn; 1]> = SmallVec::new();
+        while !queue.is_empty() {
             let next = |count: Count| Count { in_flight: count.in_flight + 1, waiting: count.waiting - 1 };
             if self.change(|count| (count.waiting > 0 && self.has_room(count)).then(|| next(count))).is_none()
             {
                 break;
             }
-            granted.extend(queue.waiters.pop_first().map(|(_, sender)| sender));
+            granted.extend(queue.next(now));
         }
         // Outside the lock: a receiver that has just left gives its permit back, which takes the lock again.
         drop(queue);
@@ -254,7 +251,7 @@ impl Gate {
     /// Leaves the queue; nothing to do for one whose turn has come.
     fn leave(&self, number: u64) {
         let mut queue = self.lock();
-        if queue.waiters.remove(&number).is_some() {
+        if queue.leave(number) {
             self.change(|count| Some(Count { waiting: count.waiting.saturating_sub(1), ..count }));
             self.watch.queued(-1);
         }
@@ -371,13 +368,13 @@ struct Waiting {
 }
 
 impl Future for Waiting {
-    type Output = Result<Permit, Error>;
+    /// A permit; an error for one that had to make room for somebody else.
+    type Output = Result<Permit, oneshot::error::RecvError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = Pin::new(&mut self.receiver).poll(cx);
         self.over = polled.is_ready();
-        // A sender is dropped only after it has sent.
-        polled.map_err(|_| Error::Internal(InternalError::Bug("a waiter was forgotten")))
+        polled
     }
 }
 

@@ -41,7 +41,8 @@
 //!   further in: their pauses are part of that time.
 //! - A permit is held to the end of the response body. A client that reads slowly holds it that long; the
 //!   server's timeouts bound it.
-//! - Who comes while others wait joins the queue, even if a permit is free at that moment ([`gate`]).
+//! - Who comes while others wait joins the queue, even if a permit is free at that moment ([`gate`]). In a
+//!   queue that does not get empty any more the newest is served first ([`queue`]).
 //! - `Retry-After` follows how fast the queue drains, from 1 to 60 seconds ([`drain`]).
 //! - A tunnel (101) holds no permit.
 
@@ -53,6 +54,7 @@ pub mod gate;
 pub mod layer;
 pub mod limit;
 pub mod plan;
+pub mod queue;
 pub mod watch;
 pub mod window;
 

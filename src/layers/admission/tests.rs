@@ -208,6 +208,38 @@ mod queue {
         assert_eq!(gate.in_flight(), 0);
     }
 
+    /// Adaptive LIFO: see the queue's own docs.
+    #[tokio::test(start_paused = true)]
+    async fn a_congested_queue_serves_the_newest_and_the_oldest_makes_room() {
+        let gate = gate(1, 2);
+        let held = gate.try_acquire(0);
+        let (mut oldest, mut older) = (pin!(acquire(&gate)), pin!(acquire(&gate)));
+        assert!(poll_once(oldest.as_mut()).is_pending() && poll_once(older.as_mut()).is_pending());
+        assert!(acquire(&gate).await.is_err(), "full, and not congested yet");
+
+        tokio::time::advance(super::super::queue::CONGESTED).await;
+        let mut newest = pin!(acquire(&gate));
+        assert!(poll_once(newest.as_mut()).is_pending());
+        assert_eq!((gate.in_flight(), gate.waiting()), (1, 2));
+        let error = oldest.await.unwrap_err();
+        assert!(matches!(error, Error::Refused(Refusal::QueueFull { .. })), "{error:?}");
+
+        drop(held);
+        assert!(poll_once(older.as_mut()).is_pending());
+        let Poll::Ready(Ok(permit)) = poll_once(newest.as_mut()) else { panic!("it is its turn") };
+        drop(permit);
+        drop(older.await.unwrap());
+        assert_eq!((gate.in_flight(), gate.waiting()), (0, 0));
+
+        // A queue that was empty meanwhile is a new one.
+        let held = gate.try_acquire(0);
+        let (mut first, mut second) = (pin!(acquire(&gate)), pin!(acquire(&gate)));
+        assert!(poll_once(first.as_mut()).is_pending() && poll_once(second.as_mut()).is_pending());
+        drop(held);
+        assert!(poll_once(second.as_mut()).is_pending());
+        assert!(first.await.is_ok());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_refuses_at_once() {
         let metrics = Metrics::default();
