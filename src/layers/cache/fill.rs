@@ -182,7 +182,7 @@ impl Fill {
         let Some(mut first) = self.ask(&*inner, true).await else { return };
         while let Some(ranged) = self.ranged.clone() {
             match self.sort(&ranged, first, sent) {
-                Sorted::Part(arrival) => return self.share_part(*arrival).await,
+                Sorted::Part(arrival) => return Box::pin(self.share_part(*arrival)).await,
                 Sorted::Plain(answer) => {
                     first = answer;
                     break;
@@ -198,7 +198,7 @@ impl Fill {
         let result = match (first, self.confirmable().cloned()) {
             (Ok(response), Some(stale)) if response.status == StatusCode::NOT_MODIFIED => {
                 if validate::confirms(&stale.headers(0), &response.headers) {
-                    return self.confirm(&stale, &response.headers, sent).await;
+                    return Box::pin(self.confirm(&stale, &response.headers, sent)).await;
                 }
                 // RFC 9111 §4.3.3: it speaks of something we do not have. Ask again, for all of it.
                 drop(response);
@@ -314,21 +314,21 @@ impl Fill {
     async fn arrive(mut self, response: Response, sent: Now) {
         let now = clock::now();
         if self.stale_on_error && self.core.plan.trouble.has(response.status) {
-            return self.keep_apart(response, "origin-error").await;
+            return Box::pin(self.keep_apart(response, "origin-error")).await;
         }
         if response.status == StatusCode::PARTIAL_CONTENT && !self.is_for_a_range() {
             return self.land(Landing::Failed(ranged::unasked()));
         }
         let length = match length_of(&response) {
             Ok(length) => length,
-            Err(reason) => return self.keep_apart(response, reason).await,
+            Err(reason) => return Box::pin(self.keep_apart(response, reason)).await,
         };
         let verdict = match self.judge(response.status, &response.headers, sent, now) {
             Ok(verdict) => verdict,
-            Err(reason) => return self.keep_apart(response, reason.as_str()).await,
+            Err(reason) => return Box::pin(self.keep_apart(response, reason.as_str())).await,
         };
         match self.room(length) {
-            Err(reason) if !self.is_followed() => self.keep_apart(response, reason.as_str()).await,
+            Err(reason) if !self.is_followed() => Box::pin(self.keep_apart(response, reason.as_str())).await,
             room => self.share(response, verdict, length, room, now).await,
         }
     }

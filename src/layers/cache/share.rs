@@ -151,11 +151,11 @@ impl Fill {
         self.core.meter.stored(entry.length());
         if flight.is_void() {
             // The invalidation may have come between the check and the put.
-            self.core.store.remove_entry(&place, entry.id()).await;
+            Box::pin(self.core.store.remove_entry(&place, entry.id())).await;
         }
         if let Some(stale) = self.stale().filter(|_| *place != *self.key) {
             // What it took the place of was found elsewhere.
-            self.core.store.remove_entry(&self.key, stale.id()).await;
+            Box::pin(self.core.store.remove_entry(&self.key, stale.id())).await;
         }
     }
 

@@ -364,21 +364,20 @@ impl Store {
 
     async fn update(&self, key: &[u8], change: impl FnOnce(&mut Contents) + Send) {
         let gauges = &self.gauges;
-        let _ = self
-            .cache
-            .entry(key.into())
-            .and_compute_with(async |old| {
-                let old = old.map(moka::Entry::into_value);
-                let mut held = old.as_ref().map(|slot| slot.held.clone()).unwrap_or_default();
-                change(&mut held);
-                if let Some(slot) = &old {
-                    slot.retire();
-                }
-                if held.is_empty() {
-                    return moka::ops::compute::Op::Remove;
-                }
-                moka::ops::compute::Op::Put(Slot::new(key, held, gauges))
-            })
-            .await;
+        // In a box: moka's future is large, and fills hold it while what is to stay is allocated. A hole of
+        // its size beside every entry would be the allocator's to keep.
+        let change = Box::pin(self.cache.entry(key.into()).and_compute_with(async |old| {
+            let old = old.map(moka::Entry::into_value);
+            let mut held = old.as_ref().map(|slot| slot.held.clone()).unwrap_or_default();
+            change(&mut held);
+            if let Some(slot) = &old {
+                slot.retire();
+            }
+            if held.is_empty() {
+                return moka::ops::compute::Op::Remove;
+            }
+            moka::ops::compute::Op::Put(Slot::new(key, held, gauges))
+        }));
+        let _ = change.await;
     }
 }
