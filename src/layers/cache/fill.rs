@@ -209,7 +209,7 @@ impl Fill {
         };
         self.core.meter.origin_time(clock::now().instant - sent.instant);
         match result {
-            Ok(response) => self.arrive(response, sent).await,
+            Ok(response) => Box::pin(self.arrive(response, sent)).await,
             Err(error) => {
                 self.rest_if(true);
                 self.land(Landing::Failed(error));
