@@ -30,6 +30,33 @@ impl Request {
     pub fn into_parts(self) -> RequestParts {
         *self.0
     }
+
+    /// The same request once more, without what there is only once: a body that is still arriving, and the
+    /// client's side of an upgrade.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let body = match &self.body {
+            RequestBody::Full(bytes) => RequestBody::Full(bytes.clone()),
+            RequestBody::Empty | RequestBody::Incoming(_) | RequestBody::Replay(_) => RequestBody::Empty,
+        };
+        Self::from(RequestParts {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            version: self.version,
+            headers: self.headers.clone(),
+            body,
+            received: self.received,
+            deadline: self.deadline,
+            peer: Arc::clone(&self.peer),
+            client: self.client,
+            id: self.id.clone(),
+            params: self.params.clone(),
+            upgrade: None,
+            interim: self.interim.clone(),
+            trail: self.trail.clone(),
+            attempt: self.attempt.clone(),
+        })
+    }
 }
 
 impl From<RequestParts> for Request {

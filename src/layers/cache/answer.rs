@@ -23,14 +23,6 @@ use super::storable;
 use super::validate::{self, HeadEffect};
 
 impl Core {
-    /// What is needed of a request to answer it after it was sent.
-    pub(super) fn keep(&self, request: &Request) -> Request {
-        let mut kept = fill::plain_copy(request, request.trail.clone());
-        kept.method = request.method.clone();
-        kept.headers = request.headers.clone();
-        kept
-    }
-
     /// The answer of a response that is on its way.
     pub(super) fn shared(
         &self,

@@ -371,7 +371,7 @@ impl<S: Inner> Cache<S> {
         mut fetch: Fetch,
         detail: &'static str,
     ) -> Result<Response, Error> {
-        let own = core.keep(&request);
+        let own = request.again();
         let result = ranged::checked(ranged::is_for_the_whole(&own), self.inner.send(request).await);
         fetch.reconsider(core, &own);
         match result {

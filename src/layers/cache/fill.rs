@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{self, Instant, Now};
 use crate::error::{Error, InternalError};
-use crate::http::{Attempt, Request, RequestBody, RequestParts, Response, Trail};
+use crate::http::{Request, RequestBody, Response, Trail};
 use crate::layers::Inner;
 use crate::metrics::GaugeHold;
 
@@ -25,6 +25,7 @@ use super::directives::{RequestDirectives, ResponseDirectives};
 use super::entry::Entry;
 use super::flight::{Apart, Flight, Landing, Lead};
 use super::freshness::Timing;
+use super::post;
 use super::ranged::{self, Ranged};
 use super::refresh::Permit;
 use super::share::length_of;
@@ -76,33 +77,15 @@ pub enum Led {
 }
 
 /// A copy of a request for a fill: a GET without body, conditions and range (RFC 9111 §4), or the
-/// [query](super::post::is_query) that it is.
+/// [query](post::is_query) that it is.
 pub fn plain_copy(request: &Request, trail: Trail) -> Request {
-    let (method, body) = match &request.body {
-        RequestBody::Full(content) if request.method == Method::POST => {
-            (Method::POST, RequestBody::Full(content.clone()))
-        }
-        _ => (Method::GET, RequestBody::Empty),
-    };
-    let mut headers = request.headers.clone();
-    validate::strip_conditions(&mut headers);
-    Request::from(RequestParts {
-        method,
-        target: request.target.clone(),
-        version: request.version,
-        headers,
-        body,
-        received: request.received,
-        deadline: request.deadline,
-        peer: Arc::clone(&request.peer),
-        client: request.client,
-        id: request.id.clone(),
-        params: request.params.clone(),
-        upgrade: None,
-        interim: request.interim.clone(),
-        trail,
-        attempt: Attempt::default(),
-    })
+    let mut copy = request.again();
+    if !post::is_query(request) {
+        (copy.method, copy.body) = (Method::GET, RequestBody::Empty);
+    }
+    validate::strip_conditions(&mut copy.headers);
+    copy.trail = trail;
+    copy
 }
 
 /// Takes off in a task of its own.
@@ -225,7 +208,7 @@ impl Fill {
     /// Sends the request, with our conditions where there is an entry to confirm; none once nobody waits any
     /// more.
     async fn ask<S: Inner>(&self, inner: &S, confirm: bool) -> Option<Result<Response, Error>> {
-        let mut request = plain_copy(&self.request, self.request.trail.clone());
+        let mut request = self.request.again();
         if let Some(stale) = self.confirmable().filter(|_| confirm) {
             validate::condition(&mut request.headers, &stale.headers(0));
         }

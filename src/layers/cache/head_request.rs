@@ -22,7 +22,7 @@ impl<S: Inner> Cache<S> {
         request: Request,
         mut fetch: Fetch,
     ) -> Result<Response, Error> {
-        let own = core.keep(&request);
+        let own = request.again();
         let sent = clock::now();
         let result = self.inner.send(request).await;
         fetch.reconsider(core, &own);

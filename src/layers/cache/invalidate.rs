@@ -24,7 +24,7 @@ impl<S: Inner> Cache<S> {
         request: Request,
         forwarded: Forwarded,
     ) -> Result<Response, Error> {
-        let mut own = core.keep(&request);
+        let mut own = request.again();
         own.body = RequestBody::Empty;
         let (sent, since) = (clock::now(), core.purges.begin());
         let result = self.inner.send(request).await;

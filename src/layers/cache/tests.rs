@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_service::Service;
@@ -31,10 +31,7 @@ use super::store::Store;
 use crate::clock::{self, Now};
 use crate::error::{Error, Refusal, UpstreamError, UpstreamErrorKind};
 use crate::http::shared::{Limits, SharedWriter};
-use crate::http::{
-    Attempt, Body, Interim, Peer, Request, RequestBody, RequestId, RequestParts, Response, Scheme, Target,
-    Trail,
-};
+use crate::http::{Body, Request, RequestBody, Response, Trail, testing};
 use crate::layers::{Boxed, Inner};
 use crate::memory::{Memory, Use};
 use crate::metrics::Metrics;
@@ -207,38 +204,14 @@ impl Bench {
 
 /// A request to `path` that was received then.
 fn request_of(method: Method, path: &str, received: Now, fields: &[(&str, &str)]) -> Request {
-    let mut headers = HeaderMap::new();
+    let mut request = testing::request(method, RequestBody::Empty);
+    request.target.authority = HeaderValue::from_static("example.com");
+    request.target.path_and_query = path.parse().unwrap();
     for (name, value) in fields {
-        headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        request.headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
     }
-    let address = "192.0.2.1:1".parse().unwrap();
-    Request::from(RequestParts {
-        method,
-        target: Target {
-            scheme: Scheme::Http,
-            authority: HeaderValue::from_static("example.com"),
-            path_and_query: path.parse().unwrap(),
-        },
-        version: Version::HTTP_11,
-        headers,
-        body: RequestBody::Empty,
-        received,
-        deadline: None,
-        peer: Arc::new(Peer {
-            address,
-            local: address,
-            scheme: Scheme::Http,
-            trusted: false,
-            server_name: None,
-        }),
-        client: address.ip(),
-        id: RequestId::Random(1),
-        params: Default::default(),
-        upgrade: None,
-        interim: Interim::none(),
-        trail: Trail::off(),
-        attempt: Attempt::default(),
-    })
+    (request.received, request.trail) = (received, Trail::off());
+    request
 }
 
 fn response(status: u16, fields: &[(&str, &str)], body: &'static str) -> Response {

@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use crate::clock::{self, Instant};
 use crate::error::Error;
-use crate::http::{Attempt, Interim, Request, RequestBody, RequestParts, Response, Trail};
+use crate::http::{Interim, Request, Response, Trail};
 use crate::layers::{Boxed, Either, Inner, inner};
 use crate::metrics::{Counter, Metrics};
 
@@ -112,7 +112,7 @@ impl<S: Inner> Hedge<S> {
             // It tells where the first attempt went, which the second one avoids.
             request.trail = Trail::kept();
         }
-        let (trail, copy) = (request.trail.clone(), copy(&request));
+        let (trail, copy) = (request.trail.clone(), request.again());
         let mut first = pin!(self.inner.send(request));
         let granted = tokio::select! {
             biased;
@@ -192,33 +192,13 @@ fn is_answer(outcome: &Outcome) -> bool {
     outcome.as_ref().is_ok_and(|response| !response.status.is_server_error())
 }
 
-/// The same request once more.
-fn copy(request: &Request) -> RequestParts {
-    RequestParts {
-        method: request.method.clone(),
-        target: request.target.clone(),
-        version: request.version,
-        headers: request.headers.clone(),
-        body: RequestBody::Empty,
-        received: request.received,
-        deadline: request.deadline,
-        peer: Arc::clone(&request.peer),
-        client: request.client,
-        id: request.id.clone(),
-        params: request.params.clone(),
-        upgrade: None,
-        interim: Interim::none(),
-        trail: Trail::off(),
-        attempt: Attempt { number: 0, avoid: request.attempt.avoid.clone() },
-    }
-}
-
-/// Sends the copy to another endpoint than the first attempt, with notes of its own.
-fn elsewhere(mut copy: RequestParts, first: &Trail) -> (Request, Trail) {
+/// Sends the copy to another endpoint than the first attempt, with notes of its own; what the origin says
+/// ahead of its answer comes from the first alone.
+fn elsewhere(mut copy: Request, first: &Trail) -> (Request, Trail) {
     let notes = Trail::kept();
-    copy.trail = notes.clone();
+    (copy.trail, copy.interim) = (notes.clone(), Interim::none());
     copy.attempt.avoid.extend(first.read().endpoint);
-    (Request::from(copy), notes)
+    (copy, notes)
 }
 
 /// Takes over what is noted about the attempt that won.

@@ -128,7 +128,7 @@ impl<'a, S: Inner> Service<Request> for &'a Retry<S> {
         let timer = layer.attempt_timer(&mut request);
         // What may not be sent twice is not worth keeping: it is retried only where none of it was read.
         let keep = if layer.may_repeat(&request) { layer.plan.max_body } else { 0 };
-        let template = Some(Box::new(Template::of(&mut request, keep, &layer.memory)));
+        let template = Some(Template::of(&mut request, keep, &layer.memory));
         Sending { layer, first: Some(layer.inner.send(request)), timer, template, rest: None }
     }
 }
@@ -141,7 +141,7 @@ pin_project! {
         first: Option<S::Future<'a>>,
         #[pin]
         timer: Option<Sleep>,
-        template: Option<Box<Template>>,
+        template: Option<Template>,
         rest: Option<Boxed<'a>>,
     }
 }
@@ -155,7 +155,7 @@ impl<S: Inner> Future for Sending<'_, S> {
             let outcome = match first.poll(cx) {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => match this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
-                    Some(Poll::Ready(())) => Err(timed_out(this.template.as_deref())),
+                    Some(Poll::Ready(())) => Err(timed_out(this.template.as_ref())),
                     Some(Poll::Pending) | None => return Poll::Pending,
                 },
             };
@@ -194,11 +194,11 @@ struct Again {
 
 impl<S: Inner> Retry<S> {
     /// Every attempt after the first.
-    async fn rest(&self, mut template: Box<Template>, mut again: Again) -> Outcome {
+    async fn rest(&self, mut template: Template, mut again: Again) -> Outcome {
         loop {
             pause(again.failed, again.wait).await;
             let mut request = template.request(again.body);
-            request.trail.note(|notes| notes.attempts = template.attempt.number + 1);
+            request.trail.note(|notes| notes.attempts = template.head.attempt.number + 1);
             let outcome = match self.attempt_timer(&mut request) {
                 None => self.inner.send(request).await,
                 Some(timer) => tokio::select! {
@@ -237,7 +237,7 @@ impl<S: Inner> Retry<S> {
             match template.body_again() {
                 Some(body) => {
                     self.note(decision);
-                    template.attempt.number += 1;
+                    template.head.attempt.number += 1;
                     avoid(template, &outcome);
                     return Verdict::Again(Again { body, wait, failed: outcome });
                 }
@@ -250,7 +250,7 @@ impl<S: Inner> Retry<S> {
 
     fn decide(&self, cause: Cause, outcome: &Outcome, template: &Template) -> Decision {
         let now = clock::now();
-        let made = template.attempt.number + 1;
+        let made = template.head.attempt.number + 1;
         let retry_after = match outcome {
             Ok(response) if self.plan.respect_retry_after => {
                 condition::retry_after(&response.headers, now.wall)
@@ -259,12 +259,12 @@ impl<S: Inner> Retry<S> {
         };
         let facts = Facts {
             attempts_left: self.plan.attempts.saturating_sub(made),
-            repeatable: self.plan.methods.contains(&template.method),
+            repeatable: self.plan.methods.contains(&template.head.method),
             sent: !matches!(outcome, Err(Error::Upstream(error)) if !error.sent),
             replayable: template.can_replay(),
             retry_after,
             backoff: self.plan.backoff.wait(made, fastrand::f64()),
-            left: template.deadline.map(|deadline| deadline.saturating_duration_since(now.instant)),
+            left: template.head.deadline.map(|deadline| deadline.saturating_duration_since(now.instant)),
         };
         condition::decide(cause, &facts, || self.budget.try_withdraw(now.instant))
     }
@@ -305,7 +305,7 @@ impl<S: Inner> Retry<S> {
 /// The error of an attempt that took longer than `per_try_timeout`. What of it was sent is not known.
 fn timed_out(template: Option<&Template>) -> Error {
     let error = UpstreamError::sent(UpstreamErrorKind::HeadTimeout);
-    let endpoint = template.and_then(|template| template.trail.read().endpoint);
+    let endpoint = template.and_then(|template| template.head.trail.read().endpoint);
     Error::Upstream(UpstreamError { endpoint, ..error })
 }
 
@@ -313,13 +313,13 @@ fn timed_out(template: Option<&Template>) -> Error {
 fn avoid(template: &mut Template, outcome: &Outcome) {
     let endpoint = match outcome {
         Err(Error::Upstream(error)) => error.endpoint.clone(),
-        Ok(_) => template.trail.read().endpoint,
+        Ok(_) => template.head.trail.read().endpoint,
         Err(_) => None,
     };
     if let Some(endpoint) = endpoint
-        && !template.attempt.avoid.contains(&endpoint)
+        && !template.head.attempt.avoid.contains(&endpoint)
     {
-        template.attempt.avoid.push(endpoint);
+        template.head.attempt.avoid.push(endpoint);
     }
 }
 

@@ -4,37 +4,18 @@
 //! attempt. Everything but the map of fields is a shared reference; cloning and dropping that one takes 70 ns
 //! for three fields and 190 ns for ten, and a flat list of the same fields no less.
 
-use std::net::IpAddr;
-use std::sync::Arc;
-
 use bytes::Bytes;
-use http::{HeaderMap, Method, Version};
 
-use crate::clock::{Instant, Now};
 use crate::error::Error;
 use crate::http::replay::{Replay, ReplayHandle};
-use crate::http::{
-    Attempt, Interim, Params, Peer, Request, RequestBody, RequestId, RequestParts, Target, Trail,
-};
+use crate::http::{Request, RequestBody};
 use crate::memory::{Memory, Use};
 
 /// A request that can be made again.
 pub(super) struct Template {
-    pub(super) method: Method,
-    pub(super) deadline: Option<Instant>,
-    pub(super) trail: Trail,
-    /// The attempt under way.
-    pub(super) attempt: Attempt,
-    target: Target,
-    version: Version,
-    headers: HeaderMap,
+    /// The attempt under way, without its body.
+    pub(super) head: Request,
     body: Kept,
-    received: Now,
-    peer: Arc<Peer>,
-    client: IpAddr,
-    id: RequestId,
-    params: Params,
-    interim: Interim,
 }
 
 /// A body that can be sent again.
@@ -50,22 +31,8 @@ impl Template {
     /// Copies what another attempt needs; a body that arrives from the client is kept up to `max_body` bytes,
     /// as long as `memory` has room.
     pub(super) fn of(request: &mut Request, max_body: usize, memory: &Memory) -> Self {
-        Self {
-            method: request.method.clone(),
-            target: request.target.clone(),
-            version: request.version,
-            headers: request.headers.clone(),
-            body: Kept::of(&mut request.body, max_body, memory),
-            received: request.received,
-            deadline: request.deadline,
-            peer: request.peer.clone(),
-            client: request.client,
-            id: request.id.clone(),
-            params: request.params.clone(),
-            interim: request.interim.clone(),
-            trail: request.trail.clone(),
-            attempt: request.attempt.clone(),
-        }
+        let head = request.again();
+        Self { head, body: Kept::of(&mut request.body, max_body, memory) }
     }
 
     /// Whether the body can be sent from its start.
@@ -92,25 +59,11 @@ impl Template {
         }
     }
 
-    /// The request of the attempt that [`attempt`](Self::attempt) tells of.
+    /// The request of the attempt under way.
     pub(super) fn request(&self, body: RequestBody) -> Request {
-        Request::from(RequestParts {
-            method: self.method.clone(),
-            target: self.target.clone(),
-            version: self.version,
-            headers: self.headers.clone(),
-            body,
-            received: self.received,
-            deadline: self.deadline,
-            peer: self.peer.clone(),
-            client: self.client,
-            id: self.id.clone(),
-            params: self.params.clone(),
-            upgrade: None,
-            interim: self.interim.clone(),
-            trail: self.trail.clone(),
-            attempt: self.attempt.clone(),
-        })
+        let mut request = self.head.again();
+        request.body = body;
+        request
     }
 }
 
