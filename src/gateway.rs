@@ -5,37 +5,35 @@
 //! process-wide store, under a namespace that is made from what decides their meaning, so they are found
 //! again iff it is the same.
 
+mod builder;
 mod caches;
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use self::builder::Builder;
 use crate::error::Refusal;
 use crate::http::{Refused, Request, Response};
 use crate::layers::access_log::{AccessLog, LogWriter};
-use crate::layers::admission::{Admission, Gate};
-use crate::layers::body_limit::BodyLimit;
+use crate::layers::admission::Gate;
+use crate::layers::cache::Store;
 use crate::layers::cache::purge::Control;
-use crate::layers::cache::{Cache, Store};
-use crate::layers::deadline::Deadline;
-use crate::layers::fixed::{Fixed, ServerWide};
-use crate::layers::hedge::{Hedge, HedgePlan, Tally};
-use crate::layers::rate_limit::config::Scope;
-use crate::layers::rate_limit::{Limiter, RateLimit};
+use crate::layers::fixed::ServerWide;
+use crate::layers::hedge::Tally;
+use crate::layers::rate_limit::Limiter;
 use crate::layers::respond::{self, Respond};
-use crate::layers::retry::{Budget, Retry};
-use crate::layers::transform::{Rewrite, TransformRequest, TransformResponse};
+use crate::layers::retry::Budget;
+use crate::layers::transform::Rewrite;
 use crate::layers::{Inner, refuse::Refuse};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
-use crate::plan::{AnswerPlan, OriginPlan, Plan, RoutePlan};
+use crate::plan::{AnswerPlan, OriginPlan, Plan};
 use crate::route::{Found, RouteTable};
-use crate::stack::{Policy, Stack, ToUpstream};
-use crate::upstream::{Balance, BuildError, Upstream};
+use crate::stack::Stack;
+use crate::upstream::{BuildError, Upstream};
 
 /// Why a table cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -287,100 +285,4 @@ impl Origin {
         }
         Ok(Arc::new(Self { plan: origin.clone(), upstream, gate, budgets }))
     }
-}
-
-/// Builds stacks, keeping what can be kept.
-struct Builder<'a> {
-    origins: &'a BTreeMap<String, Arc<Origin>>,
-    before: Option<&'a Table>,
-    shared: &'a Shared,
-    limiters: HashMap<(String, String), Arc<Limiter>>,
-    tallies: HashMap<(String, String), Arc<Tally>>,
-}
-
-impl Builder<'_> {
-    fn stack(&mut self, route: &RoutePlan) -> Result<(Stack, Option<Control>), TableError> {
-        let outer = self.limits(route, Scope::All);
-        Ok(match &route.answer {
-            AnswerPlan::Fixed(fixed) => {
-                (Stack::Fixed(Box::new(self.policy(route, None, outer, Fixed::new(fixed.clone())))), None)
-            }
-            AnswerPlan::Upstream { name, .. } => {
-                let inner =
-                    self.upstream_stack(route).ok_or_else(|| TableError::NoUpstream(route.name.clone()))?;
-                let cache = inner.control();
-                (Stack::Upstream(Box::new(self.policy(route, Some(name), outer, inner))), cache)
-            }
-        })
-    }
-
-    fn policy<S: Inner>(
-        &self,
-        route: &RoutePlan,
-        upstream: Option<&str>,
-        limits: Vec<Arc<Limiter>>,
-        inner: S,
-    ) -> Policy<S> {
-        let metrics = &self.shared.metrics;
-        let limited = RateLimit::new(limits, metrics, &route.name, inner);
-        let bounded = BodyLimit::new(route.max_body, limited);
-        let timed = Deadline::new(route.timeout, bounded);
-        let rewritten = TransformRequest::new(&route.transform, timed);
-        let transformed = TransformResponse::new(&route.transform, Respond::new(rewritten));
-        AccessLog::new(&route.name, upstream, self.shared.log.clone(), metrics, transformed)
-    }
-
-    fn upstream_stack(&mut self, route: &RoutePlan) -> Option<ToUpstream> {
-        let AnswerPlan::Upstream { name, cache, retry, hedge } = &route.answer else { return None };
-        let inner = self.limits(route, Scope::Origin);
-        let tally = hedge.map(|plan| self.tally(route, name, plan));
-        let metrics = &self.shared.metrics;
-        let origin = self.origins.get(name)?;
-        let budget = origin.budgets.iter().find(|budget| budget.plan() == retry.budget)?;
-        let balanced = Balance(origin.upstream.clone());
-        let memory = self.shared.memory.clone();
-        let hedged = Hedge::new(tally, metrics, &route.name, balanced);
-        let retried = Retry::new(retry.clone(), budget.clone(), memory, metrics, &route.name, hedged)
-            .with_elsewhere(origin.plan.endpoints.endpoints.len() > 1);
-        let admitted = Admission::new(origin.gate.clone(), &route.name, retried);
-        let limited = RateLimit::new(inner, metrics, &route.name, admitted);
-        let store = self.shared.store.clone();
-        Some(Cache::new(cache.clone(), namespace(route, name), store, metrics, &route.name, limited))
-    }
-
-    /// What is known of the route's requests to the upstream.
-    fn tally(&mut self, route: &RoutePlan, upstream: &str, plan: HedgePlan) -> Arc<Tally> {
-        let key = (route.name.clone(), upstream.to_owned());
-        let kept = self.before.and_then(|table| table.tallies.get(&key)).filter(|kept| kept.plan() == plan);
-        let tally = kept.cloned().unwrap_or_else(|| Arc::new(Tally::new(plan)));
-        self.tallies.insert(key, tally.clone());
-        tally
-    }
-
-    /// The route's limiters of one scope.
-    fn limits(&mut self, route: &RoutePlan, scope: Scope) -> Vec<Arc<Limiter>> {
-        let of_scope = route.limits.iter().filter(|limit| limit.scope == scope);
-        let mut limiters = Vec::new();
-        for limit in of_scope {
-            let key = (route.name.clone(), limit.name.to_string());
-            let kept =
-                self.before.and_then(|table| table.limiters.get(&key)).filter(|kept| kept.plan() == limit);
-            let limiter = kept.cloned().unwrap_or_else(|| Arc::new(Limiter::new(limit.clone())));
-            self.limiters.insert(key, limiter.clone());
-            limiters.push(limiter);
-        }
-        limiters
-    }
-}
-
-/// What tells the entries of one route from those of another: all that decides which answer a target has.
-fn namespace(route: &RoutePlan, upstream: &str) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    route.name.hash(&mut hasher);
-    upstream.hash(&mut hasher);
-    format!("{:?} {:?}", route.matching, route.transform).hash(&mut hasher);
-    if let AnswerPlan::Upstream { cache: Some(cache), .. } = &route.answer {
-        format!("{cache:?}").hash(&mut hasher);
-    }
-    hasher.finish()
 }

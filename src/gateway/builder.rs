@@ -1,0 +1,120 @@
+//! Building the stacks of a table's routes, keeping what can be kept.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use super::{Origin, Shared, Table, TableError};
+use crate::layers::Inner;
+use crate::layers::access_log::AccessLog;
+use crate::layers::admission::Admission;
+use crate::layers::body_limit::BodyLimit;
+use crate::layers::cache::Cache;
+use crate::layers::cache::purge::Control;
+use crate::layers::deadline::Deadline;
+use crate::layers::fixed::Fixed;
+use crate::layers::hedge::{Hedge, HedgePlan, Tally};
+use crate::layers::rate_limit::config::Scope;
+use crate::layers::rate_limit::{Limiter, RateLimit};
+use crate::layers::respond::Respond;
+use crate::layers::retry::Retry;
+use crate::layers::transform::{TransformRequest, TransformResponse};
+use crate::plan::{AnswerPlan, RoutePlan};
+use crate::stack::{Policy, Stack, ToUpstream};
+use crate::upstream::Balance;
+
+/// Builds stacks, keeping what can be kept.
+pub(super) struct Builder<'a> {
+    pub(super) origins: &'a BTreeMap<String, Arc<Origin>>,
+    pub(super) before: Option<&'a Table>,
+    pub(super) shared: &'a Shared,
+    pub(super) limiters: HashMap<(String, String), Arc<Limiter>>,
+    pub(super) tallies: HashMap<(String, String), Arc<Tally>>,
+}
+
+impl Builder<'_> {
+    pub(super) fn stack(&mut self, route: &RoutePlan) -> Result<(Stack, Option<Control>), TableError> {
+        let outer = self.limits(route, Scope::All);
+        Ok(match &route.answer {
+            AnswerPlan::Fixed(fixed) => {
+                (Stack::Fixed(Box::new(self.policy(route, None, outer, Fixed::new(fixed.clone())))), None)
+            }
+            AnswerPlan::Upstream { name, .. } => {
+                let inner =
+                    self.upstream_stack(route).ok_or_else(|| TableError::NoUpstream(route.name.clone()))?;
+                let cache = inner.control();
+                (Stack::Upstream(Box::new(self.policy(route, Some(name), outer, inner))), cache)
+            }
+        })
+    }
+
+    fn policy<S: Inner>(
+        &self,
+        route: &RoutePlan,
+        upstream: Option<&str>,
+        limits: Vec<Arc<Limiter>>,
+        inner: S,
+    ) -> Policy<S> {
+        let metrics = &self.shared.metrics;
+        let limited = RateLimit::new(limits, metrics, &route.name, inner);
+        let bounded = BodyLimit::new(route.max_body, limited);
+        let timed = Deadline::new(route.timeout, bounded);
+        let rewritten = TransformRequest::new(&route.transform, timed);
+        let transformed = TransformResponse::new(&route.transform, Respond::new(rewritten));
+        AccessLog::new(&route.name, upstream, self.shared.log.clone(), metrics, transformed)
+    }
+
+    fn upstream_stack(&mut self, route: &RoutePlan) -> Option<ToUpstream> {
+        let AnswerPlan::Upstream { name, cache, retry, hedge } = &route.answer else { return None };
+        let inner = self.limits(route, Scope::Origin);
+        let tally = hedge.map(|plan| self.tally(route, name, plan));
+        let metrics = &self.shared.metrics;
+        let origin = self.origins.get(name)?;
+        let budget = origin.budgets.iter().find(|budget| budget.plan() == retry.budget)?;
+        let balanced = Balance(origin.upstream.clone());
+        let memory = self.shared.memory.clone();
+        let hedged = Hedge::new(tally, metrics, &route.name, balanced);
+        let retried = Retry::new(retry.clone(), budget.clone(), memory, metrics, &route.name, hedged)
+            .with_elsewhere(origin.plan.endpoints.endpoints.len() > 1);
+        let admitted = Admission::new(origin.gate.clone(), &route.name, retried);
+        let limited = RateLimit::new(inner, metrics, &route.name, admitted);
+        let store = self.shared.store.clone();
+        Some(Cache::new(cache.clone(), namespace(route, name), store, metrics, &route.name, limited))
+    }
+
+    /// What is known of the route's requests to the upstream.
+    fn tally(&mut self, route: &RoutePlan, upstream: &str, plan: HedgePlan) -> Arc<Tally> {
+        let key = (route.name.clone(), upstream.to_owned());
+        let kept = self.before.and_then(|table| table.tallies.get(&key)).filter(|kept| kept.plan() == plan);
+        let tally = kept.cloned().unwrap_or_else(|| Arc::new(Tally::new(plan)));
+        self.tallies.insert(key, tally.clone());
+        tally
+    }
+
+    /// The route's limiters of one scope.
+    fn limits(&mut self, route: &RoutePlan, scope: Scope) -> Vec<Arc<Limiter>> {
+        let of_scope = route.limits.iter().filter(|limit| limit.scope == scope);
+        let mut limiters = Vec::new();
+        for limit in of_scope {
+            let key = (route.name.clone(), limit.name.to_string());
+            let kept =
+                self.before.and_then(|table| table.limiters.get(&key)).filter(|kept| kept.plan() == limit);
+            let limiter = kept.cloned().unwrap_or_else(|| Arc::new(Limiter::new(limit.clone())));
+            self.limiters.insert(key, limiter.clone());
+            limiters.push(limiter);
+        }
+        limiters
+    }
+}
+
+/// What tells the entries of one route from those of another: all that decides which answer a target has.
+fn namespace(route: &RoutePlan, upstream: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    route.name.hash(&mut hasher);
+    upstream.hash(&mut hasher);
+    format!("{:?} {:?}", route.matching, route.transform).hash(&mut hasher);
+    if let AnswerPlan::Upstream { cache: Some(cache), .. } = &route.answer {
+        format!("{cache:?}").hash(&mut hasher);
+    }
+    hasher.finish()
+}

@@ -1,0 +1,175 @@
+//! Plans of routes: what a request meets, and who answers it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ServerPlan;
+use crate::config::Config;
+use crate::config::route::RouteConfig;
+use crate::layers::cache::plan::CachePlan;
+use crate::layers::cache::purge::PurgePlan;
+use crate::layers::fixed::{FixedPlan, plan_redirect, plan_respond};
+use crate::layers::hedge::HedgePlan;
+use crate::layers::rate_limit::plan::LimitPlan;
+use crate::layers::retry::plan::RetryPlan;
+use crate::layers::transform::plan::TransformPlan;
+use crate::layers::{cache, deadline, hedge, rate_limit, retry, transform};
+use crate::report::{Path, Report, nearest};
+use crate::route;
+use crate::route::lint::Candidate;
+use crate::route::plan::MatchPlan;
+
+/// A route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutePlan {
+    /// Its name.
+    pub name: String,
+    /// Which requests it takes.
+    pub matching: MatchPlan,
+    /// Higher ones are tried first.
+    pub priority: i32,
+    /// The largest request body, in bytes.
+    pub max_body: u64,
+    /// What happens to requests and responses on the way.
+    pub transform: TransformPlan,
+    /// For the whole request.
+    pub timeout: Duration,
+    /// Rate limits.
+    pub limits: Vec<LimitPlan>,
+    /// Who answers.
+    pub answer: AnswerPlan,
+}
+
+impl RoutePlan {
+    /// The name of the upstream that answers, unless the route answers itself.
+    pub fn upstream(&self) -> Option<&str> {
+        match &self.answer {
+            AnswerPlan::Upstream { name, .. } => Some(name),
+            AnswerPlan::Fixed(_) => None,
+        }
+    }
+}
+
+/// Who answers a route's requests.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnswerPlan {
+    /// An upstream, by name, through cache and retries.
+    Upstream {
+        /// The upstream's name.
+        name: String,
+        /// Caching, unless it is off.
+        cache: Option<Arc<CachePlan>>,
+        /// Retries.
+        retry: RetryPlan,
+        /// Hedging, unless it is off.
+        hedge: Option<HedgePlan>,
+    },
+    /// We do, with a redirect or a fixed response.
+    Fixed(FixedPlan),
+}
+
+pub(super) fn routes(config: &Config, server: &ServerPlan, at: &Path, report: &mut Report) -> Vec<RoutePlan> {
+    if config.route.is_empty() {
+        report.warn(at, "there is no route, so every request gets 404", "add [[route]]");
+    }
+    let mut names = BTreeSet::new();
+    let mut plans = Vec::new();
+    for (index, route) in config.route.iter().enumerate() {
+        let at = at.index(index);
+        if route.name.is_empty() {
+            report.error(&at.key("name"), "the route's name is empty");
+        } else if !names.insert(route.name.as_str()) {
+            report.error_with_hint(
+                &at.key("name"),
+                format!("two routes are named `{}`", route.name),
+                "log and metrics tell routes apart by name",
+            );
+        }
+        plans.push(one_route(route, config, server, &at, report));
+    }
+    let mut candidates = Vec::new();
+    for (index, plan) in plans.iter().enumerate() {
+        let RoutePlan { name, matching, priority, .. } = plan;
+        candidates.push(Candidate { plan: matching, priority: *priority, name, at: at.index(index) });
+    }
+    route::lint::unreachable(&candidates, report);
+    plans
+}
+
+fn one_route(
+    route: &RouteConfig,
+    config: &Config,
+    server: &ServerPlan,
+    at: &Path,
+    report: &mut Report,
+) -> RoutePlan {
+    let mut matching = route::plan::plan(&route.match_, &at.key("match"), report);
+    let names: Vec<Arc<str>> = matching.path.names().cloned().collect();
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    let (rewrite, requests, responses) = (&route.rewrite, &route.request_headers, &route.response_headers);
+    let transform = transform::plan::plan(rewrite, requests, responses, &names, at, report);
+    let answer = answer(route, config, &names, at, report);
+    matching.capture_only(|name| {
+        let answers = matches!(&answer, AnswerPlan::Fixed(fixed) if fixed.uses(name));
+        answers || transform.uses(name)
+    });
+    RoutePlan {
+        name: route.name.clone(),
+        matching,
+        priority: route.priority,
+        max_body: route.max_body.map_or(server.max_body, |size| size.bytes()),
+        transform,
+        timeout: deadline::plan(route.timeout, &at.key("timeout"), report),
+        limits: rate_limit::plan::plan(&route.rate_limit, &at.key("rate_limit"), report),
+        answer,
+    }
+}
+
+fn answer(
+    route: &RouteConfig,
+    config: &Config,
+    names: &[&str],
+    at: &Path,
+    report: &mut Report,
+) -> AnswerPlan {
+    let mut cache = cache::plan::plan(&route.cache, &at.key("cache"), report);
+    if route.cache.purge.is_none() {
+        // What is wrong with it is reported once, for all routes.
+        cache.purge = PurgePlan::plan(&config.cache.purge, &Path::root(), &mut Report::new());
+    }
+    let retry = retry::plan::plan(&route.retry, &at.key("retry"), report);
+    let hedge = route.hedge.as_ref().map(|config| hedge::plan(config, &at.key("hedge"), report));
+    let redirect =
+        route.redirect.as_ref().map(|config| plan_redirect(config, names, &at.key("redirect"), report));
+    let respond = route.respond.as_ref().map(|config| plan_respond(config, &at.key("respond"), report));
+    let ways = [route.upstream.is_some(), redirect.is_some(), respond.is_some()];
+    if ways.into_iter().filter(|way| *way).count() > 1 {
+        let hint = "a route has one of `upstream`, `redirect` and `respond`";
+        report.error_with_hint(at, format!("route `{}` has several ways to answer", route.name), hint);
+    }
+    match (&route.upstream, redirect.or(respond)) {
+        (None, Some(fixed)) => AnswerPlan::Fixed(fixed),
+        (Some(name), _) => {
+            known_upstream(name, config, &at.key("upstream"), report);
+            let cache = route.cache.enabled.then(|| Arc::new(cache));
+            AnswerPlan::Upstream { name: name.clone(), cache, retry, hedge }
+        }
+        (None, None) => {
+            let hint = "give it one of `upstream`, `redirect` and `respond`";
+            report.error_with_hint(at, format!("nothing answers route `{}`", route.name), hint);
+            AnswerPlan::Upstream { name: String::new(), cache: None, retry, hedge }
+        }
+    }
+}
+
+fn known_upstream(name: &str, config: &Config, at: &Path, report: &mut Report) {
+    if config.upstream.contains_key(name) {
+        return;
+    }
+    let message = format!("there is no upstream `{name}`");
+    match nearest(name, config.upstream.keys().map(String::as_str)) {
+        Some(meant) => report.error_with_hint(at, message, format!("did you mean `{meant}`?")),
+        None => report.error_with_hint(at, message, format!("add [upstream.{name}]")),
+    }
+}
