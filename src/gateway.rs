@@ -1,9 +1,9 @@
 //! The gateway: the table of built routes, swapped as a whole, and what a request does with it.
 //!
 //! Building a table takes what is equal from the one before: an upstream whose plan did not change keeps its
-//! pools and latencies, a limiter its buckets, a retry budget its balance. Stored responses live in the
-//! process-wide store, under a namespace that is made from what decides their meaning, so they are found
-//! again iff it is the same.
+//! pools and latencies, a limiter its buckets. What attempts have spent is kept whatever changes. Stored
+//! responses live in the process-wide store, under a namespace that is made from what decides their meaning,
+//! so they are found again iff it is the same.
 
 mod builder;
 mod caches;
@@ -19,18 +19,18 @@ use crate::error::Refusal;
 use crate::http::{Refused, Request, Response};
 use crate::layers::access_log::{AccessLog, LogWriter};
 use crate::layers::admission::Gate;
+use crate::layers::budget::Ledger;
 use crate::layers::cache::Store;
 use crate::layers::cache::purge::Control;
 use crate::layers::fixed::ServerWide;
 use crate::layers::hedge::Tally;
 use crate::layers::rate_limit::Limiter;
 use crate::layers::respond::{self, Respond};
-use crate::layers::retry::Budget;
 use crate::layers::transform::Rewrite;
 use crate::layers::{Inner, refuse::Refuse};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
-use crate::plan::{AnswerPlan, OriginPlan, Plan};
+use crate::plan::{OriginPlan, Plan};
 use crate::route::{Found, RouteTable};
 use crate::stack::Stack;
 use crate::upstream::{BuildError, Upstream};
@@ -104,8 +104,8 @@ pub struct Origin {
     pub upstream: Arc<Upstream>,
     /// Its admission.
     pub gate: Arc<Gate>,
-    /// Budgets by their plan: routes that ask for the same share one.
-    budgets: Vec<Arc<Budget>>,
+    /// What its attempts earned and spent, of all routes.
+    ledger: Arc<Ledger>,
 }
 
 impl Gateway {
@@ -228,7 +228,7 @@ impl Table {
     fn build(plan: &Plan, before: Option<&Self>, shared: &Shared) -> Result<Self, TableError> {
         let mut origins = BTreeMap::new();
         for (name, origin) in &plan.upstreams {
-            origins.insert(name.clone(), Origin::build(name, origin, plan, before, &shared.metrics)?);
+            origins.insert(name.clone(), Origin::build(name, origin, before, &shared.metrics)?);
         }
         let mut builder =
             Builder { origins: &origins, before, shared, limiters: HashMap::new(), tallies: HashMap::new() };
@@ -260,7 +260,6 @@ impl Origin {
     fn build(
         name: &str,
         origin: &OriginPlan,
-        plan: &Plan,
         before: Option<&Table>,
         metrics: &Metrics,
     ) -> Result<Arc<Self>, TableError> {
@@ -273,16 +272,7 @@ impl Origin {
             Some(old) => old.gate.clone(),
             None => Gate::new(name, &origin.admission, metrics),
         };
-        let mut budgets: Vec<Arc<Budget>> = Vec::new();
-        for route in &plan.routes {
-            if let AnswerPlan::Upstream { name: to, retry, .. } = &route.answer
-                && to == name
-                && !budgets.iter().any(|budget| budget.plan() == retry.budget)
-            {
-                let kept = old.and_then(|old| old.budgets.iter().find(|kept| kept.plan() == retry.budget));
-                budgets.push(kept.cloned().unwrap_or_else(|| Arc::new(Budget::new(retry.budget))));
-            }
-        }
-        Ok(Arc::new(Self { plan: origin.clone(), upstream, gate, budgets }))
+        let ledger = old.map(|old| old.ledger.clone()).unwrap_or_default();
+        Ok(Arc::new(Self { plan: origin.clone(), upstream, gate, ledger }))
     }
 }

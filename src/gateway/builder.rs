@@ -9,6 +9,7 @@ use crate::layers::Inner;
 use crate::layers::access_log::AccessLog;
 use crate::layers::admission::Admission;
 use crate::layers::body_limit::BodyLimit;
+use crate::layers::budget::Budget;
 use crate::layers::cache::Cache;
 use crate::layers::cache::purge::Control;
 use crate::layers::deadline::Deadline;
@@ -70,16 +71,16 @@ impl Builder<'_> {
         let tally = hedge.map(|plan| self.tally(route, name, plan));
         let metrics = &self.shared.metrics;
         let origin = self.origins.get(name)?;
-        let budget = origin.budgets.iter().find(|budget| budget.plan() == retry.budget)?;
+        let budget = Budget::new(retry.budget, origin.ledger.clone());
         let balanced = Balance(origin.upstream.clone());
         let memory = self.shared.memory.clone();
-        let hedged = Hedge::new(tally, metrics, &route.name, balanced);
+        let hedged = Hedge::new(tally, budget.clone(), metrics, &route.name, balanced);
         let retried = Retry::new(retry.clone(), budget.clone(), memory, metrics, &route.name, hedged)
             .with_elsewhere(origin.plan.endpoints.endpoints.len() > 1);
         let admitted = Admission::new(origin.gate.clone(), &route.name, retried);
         let limited = RateLimit::new(inner, metrics, &route.name, admitted);
         let store = self.shared.store.clone();
-        Some(Cache::new(cache.clone(), namespace(route, name), store, metrics, &route.name, limited))
+        Some(Cache::new(cache.clone(), namespace(route, name), store, budget, metrics, &route.name, limited))
     }
 
     /// What is known of the route's requests to the upstream.

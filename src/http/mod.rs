@@ -9,6 +9,7 @@ pub mod incoming;
 pub mod interim;
 pub mod normalize;
 pub mod parts;
+pub mod pause;
 pub mod peer;
 pub mod refused;
 pub mod replay;

@@ -19,7 +19,7 @@ pub struct Notes {
     pub queue_wait: Duration,
     /// rate limit: how long it was delayed.
     pub delayed: Duration,
-    /// hedge: `won`, `lost`, `budget`, where the request was late.
+    /// hedge: `won`, `lost`, `max_extra`, `budget`, where the request was late.
     pub hedge: Option<&'static str>,
     /// upstream: the endpoint of the last attempt.
     pub endpoint: Option<Arc<str>>,

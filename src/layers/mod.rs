@@ -7,6 +7,7 @@
 pub mod access_log;
 pub mod admission;
 pub mod body_limit;
+pub mod budget;
 pub mod cache;
 pub mod deadline;
 pub mod fixed;

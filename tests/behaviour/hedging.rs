@@ -60,7 +60,7 @@ async fn a_late_request_is_sent_elsewhere_and_the_loser_is_cancelled() {
     .await;
     let metrics = gateway.metrics().await;
     let hedges = |result| metrics.sum("forebay_hedges_total", &[("route", "all"), ("result", result)]);
-    assert!(hedges("won") >= 2.0 && hedges("budget") == 0.0, "{metrics:?}");
+    assert!(hedges("won") >= 2.0 && hedges("max_extra") == 0.0, "{metrics:?}");
     let canceled = metrics.sum("forebay_upstream_requests_total", &[("result", "canceled")]);
     assert_eq!(canceled, hedges("won") + hedges("lost"), "each hedge has one loser");
     // What may not be sent twice is not: this one is answered by whoever got it.
@@ -97,6 +97,6 @@ async fn the_extra_load_is_capped() {
     let asked = one.asked().len() + two.asked().len();
     assert!(asked > requests && asked <= requests + requests / 10, "{asked} for {requests}");
     let metrics = gateway.metrics().await;
-    assert!(metrics.sum("forebay_hedges_total", &[("result", "budget")]) > 0.0);
+    assert!(metrics.sum("forebay_hedges_total", &[("result", "max_extra")]) > 0.0);
     gateway.at_rest().await;
 }

@@ -1,5 +1,6 @@
 //! What the gateway does, seen from outside: each test is one sentence that users may rely on.
 
+mod attempts;
 mod bad_input;
 mod cache;
 mod cache_metrics;

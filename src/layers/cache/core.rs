@@ -7,6 +7,7 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPIRES, HeaderMap, PRA
 
 use crate::clock::Wall;
 use crate::http::{Request, Response, Scheme, Target, fields};
+use crate::layers::budget::Budget;
 
 use super::collapse::Evidence;
 use super::config::{AuthorizationUse, CookieUse};
@@ -41,6 +42,8 @@ pub struct Core {
     pub evidence: Evidence,
     /// How much the route may refresh at once.
     pub permits: Permits,
+    /// How much of it may fail.
+    pub budget: Budget,
 }
 
 /// What a response's head says about storing it.

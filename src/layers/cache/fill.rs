@@ -133,7 +133,7 @@ pub(super) struct Fill {
     pub(super) leader: Option<oneshot::Sender<Led>>,
     /// When the origin was asked.
     pub(super) sent: Instant,
-    pub(super) _counted: Counted,
+    pub(super) counted: Counted,
 }
 
 /// What counts a fill while it is under way.
@@ -155,7 +155,7 @@ impl Fill {
             background: order.leader.is_none(),
             leader: order.leader,
             sent: clock::now().instant,
-            _counted: (counted, order.permit),
+            counted: (counted, order.permit),
         }
     }
 
@@ -351,6 +351,9 @@ impl Fill {
     pub(super) fn rest_if(&self, trouble: bool) {
         let rests = self.core.store.rests();
         if !trouble {
+            if let (_, Some(permit)) = &self.counted {
+                permit.repay();
+            }
             rests.recovered(&self.key);
         } else if self.background {
             rests.failed(&self.key, clock::now().instant, fastrand::f64());

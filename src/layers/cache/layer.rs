@@ -14,6 +14,7 @@ use tower_service::Service;
 use crate::clock::Wall;
 use crate::error::{Error, Refusal};
 use crate::http::{Request, Response, Trail};
+use crate::layers::budget::Budget;
 use crate::layers::{Boxed, Either, Inner, inner};
 use crate::metrics::Metrics;
 
@@ -45,11 +46,13 @@ pub struct Cache<S> {
 
 impl<S> Cache<S> {
     /// A cache before `inner`. Without a plan, or with one that is not enabled, requests just pass.
-    /// `namespace` keeps the keys of routes that must not share entries apart.
+    /// `namespace` keeps the keys of routes that must not share entries apart; `budget` is what refreshes in
+    /// the background are paid from.
     pub fn new(
         plan: Option<Arc<CachePlan>>,
         namespace: u64,
         store: Arc<Store>,
+        budget: Budget,
         metrics: &Metrics,
         route: &str,
         inner: S,
@@ -57,7 +60,8 @@ impl<S> Cache<S> {
         let core = plan.filter(|plan| plan.enabled).map(|plan| {
             let (meter, evidence) = (Meter::new(metrics, route), Evidence::default());
             let purges = Arc::clone(store.purges());
-            Arc::new(Core { plan, namespace, store, purges, meter, evidence, permits: Permits::default() })
+            let permits = Permits::default();
+            Arc::new(Core { plan, namespace, store, purges, meter, evidence, permits, budget })
         });
         Self { inner: Arc::new(inner), core }
     }

@@ -3,8 +3,8 @@
 //!
 //! Such a request is a gift, so it is the first to go without: a route makes at most [`MAX_AT_ONCE`] of them
 //! at the same time, a key only one, and a key whose origin is in trouble rests after each failure, twice as
-//! long each time. That is the budget of its own that this layer has: the retry budget belongs to a layer
-//! further in, which counts what it makes of each of these requests like that of any other.
+//! long each time. And each borrows from the upstream's [`budget`](crate::layers::budget), which retries and
+//! hedges share: it gives back what goes well, so only an origin in trouble is refreshed less for it.
 //!
 //! What is busy is found without a word to other threads: only in the last tenth of its lifetime an entry's
 //! hits are counted at all, one in [`SAMPLE`] of them. It is refreshed when its clients would have waited a
@@ -21,6 +21,7 @@ use ahash::RandomState;
 use crate::clock::{self, Instant, Wall};
 use crate::http::{Request, Trail};
 use crate::layers::Inner;
+use crate::layers::budget::{Budget, Loan};
 
 use super::core::Core;
 use super::entry::Entry;
@@ -65,12 +66,15 @@ pub struct Permits(Arc<AtomicUsize>);
 
 /// One of them, given back at its drop.
 #[derive(Debug)]
-pub struct Permit(Permits);
+pub struct Permit {
+    all: Permits,
+    loan: Option<Loan>,
+}
 
 impl Permits {
     /// Takes one, if there is one.
     pub fn take(&self) -> Option<Permit> {
-        let permit = Permit(self.clone());
+        let permit = Permit { all: self.clone(), loan: None };
         // Beyond the bound the new permit's drop gives it back.
         (self.0.fetch_add(1, Ordering::Relaxed) < MAX_AT_ONCE).then_some(permit)
     }
@@ -89,9 +93,25 @@ pub(super) fn begin_sampling() {
     HITS.set(0);
 }
 
+impl Permit {
+    /// With leave for an attempt that nobody waits for; none if there is no such leave.
+    #[must_use]
+    fn paid(mut self, budget: &Budget, now: Instant) -> Option<Self> {
+        self.loan = Some(budget.try_borrow(now)?);
+        Some(self)
+    }
+
+    /// The origin is well: the attempt cost nothing.
+    pub fn repay(&self) {
+        if let Some(loan) = &self.loan {
+            loan.repay();
+        }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.all.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -163,6 +183,7 @@ impl<S: Inner> Cache<S> {
             return "resting";
         }
         let Some(permit) = core.permits.take() else { return "too-many" };
+        let Some(permit) = permit.paid(&core.budget, now) else { return "budget" };
         let listed_key = core.flight_key(request, fetch.key(), core.is_restricted(&request.headers));
         let selector = fetch.selector().cloned();
         match core.store.flights().join(&listed_key, &request.headers, selector, None, now) {
@@ -173,8 +194,14 @@ impl<S: Inner> Cache<S> {
                 self.launch(core, copy, fetch, listed_key, &interest, Err(permit));
                 "started"
             }
-            Join::Follow(_) => "under-way",
-            Join::Full => "too-many",
+            Join::Follow(_) => {
+                permit.repay();
+                "under-way"
+            }
+            Join::Full => {
+                permit.repay();
+                "too-many"
+            }
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::clock::{self, Now};
 use crate::error::{Error, Refusal, UpstreamError, UpstreamErrorKind};
 use crate::http::shared::{Limits, SharedWriter};
 use crate::http::{Body, Request, RequestBody, Response, Trail, testing};
+use crate::layers::budget::Budget;
 use crate::layers::{Boxed, Inner};
 use crate::memory::{Memory, Use};
 use crate::metrics::Metrics;
@@ -134,7 +135,8 @@ fn bench_within(change: impl FnOnce(&mut CacheConfig), store: StorePlan, limit: 
     let (sender, asked) = mpsc::unbounded_channel();
     let (calls, alive) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let origin = Origin { asked: sender, calls: calls.clone(), alive: alive.clone() };
-    let cache = Cache::new(Some(Arc::new(plan)), 1, store.clone(), &metrics, "test", origin);
+    let cache =
+        Cache::new(Some(Arc::new(plan)), 1, store.clone(), Budget::unlimited(), &metrics, "test", origin);
     Bench { cache: Arc::new(cache), asked, calls, alive, store, metrics, start: clock::now() }
 }
 

@@ -11,6 +11,7 @@ use tower_service::Service;
 use crate::clock::{self, Instant};
 use crate::error::Error;
 use crate::http::{Interim, Request, Response, Trail};
+use crate::layers::budget::Budget;
 use crate::layers::{Boxed, Either, Inner, inner};
 use crate::metrics::{Counter, Metrics};
 
@@ -25,19 +26,22 @@ pub enum Hedged {
     Won,
     /// The first attempt answered after all; the hedge was cancelled.
     Lost,
-    /// It was not made: too many were.
+    /// It was not made: too many were, of this route.
+    MaxExtra,
+    /// It was not made: the upstream's budget for attempts on top was spent.
     Budget,
 }
 
 impl Hedged {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Won, Self::Lost, Self::Budget];
+    pub const ALL: [Self; 4] = [Self::Won, Self::Lost, Self::MaxExtra, Self::Budget];
 
     /// The word for log and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Won => "won",
             Self::Lost => "lost",
+            Self::MaxExtra => "max_extra",
             Self::Budget => "budget",
         }
     }
@@ -53,14 +57,16 @@ pub struct Hedge<S> {
 #[derive(Debug)]
 struct Hedging {
     tally: Arc<Tally>,
+    budget: Budget,
     counters: [Counter; Hedged::ALL.len()],
 }
 
 impl<S> Hedge<S> {
-    /// A layer of one route; without a tally it does nothing.
-    pub fn new(tally: Option<Arc<Tally>>, metrics: &Metrics, route: &str, inner: S) -> Self {
+    /// A layer of one route, with its share in its upstream's budget; without a tally it does nothing.
+    pub fn new(tally: Option<Arc<Tally>>, budget: Budget, metrics: &Metrics, route: &str, inner: S) -> Self {
         let hedging = tally.map(|tally| Hedging {
             tally,
+            budget,
             counters: Hedged::ALL.map(|hedged| {
                 let labels = [("route", route), ("result", hedged.as_str())];
                 metrics.counter("forebay_hedges_total", "Requests that were late, by what was done.", &labels)
@@ -114,16 +120,16 @@ impl<S: Inner> Hedge<S> {
         }
         let (trail, copy) = (request.trail.clone(), request.again());
         let mut first = pin!(self.inner.send(request));
-        let granted = tokio::select! {
+        let refused = tokio::select! {
             biased;
             outcome = &mut first => {
                 hedging.answered(begun, &outcome);
                 return outcome;
             }
-            granted = hedging.grant(begun, after) => granted,
+            refused = hedging.grant(begun, after) => refused,
         };
-        if !granted {
-            hedging.note(Hedged::Budget, &trail);
+        if let Some(refused) = refused {
+            hedging.note(refused, &trail);
             let outcome = first.await;
             hedging.answered(begun, &outcome);
             return outcome;
@@ -157,14 +163,21 @@ impl<S: Inner> Hedge<S> {
 }
 
 impl Hedging {
-    /// Waits until a request is late, and says whether it may be hedged.
-    async fn grant(&self, begun: Instant, after: Duration) -> bool {
+    /// Waits until a request is late, and says why it may not be hedged, if it may not.
+    async fn grant(&self, begun: Instant, after: Duration) -> Option<Hedged> {
         sleep_until(begun + after).await;
-        if self.tally.try_take(Waited::Long) {
-            return true;
+        if !self.tally.try_take(Waited::Long) {
+            sleep_until(begun + after * 2).await;
+            if !self.tally.try_take(Waited::Longer) {
+                return Some(Hedged::MaxExtra);
+            }
         }
-        sleep_until(begun + after * 2).await;
-        self.tally.try_take(Waited::Longer)
+        // Asked last, so that the upstream's other routes lose nothing for a hedge that is not made.
+        if self.budget.try_withdraw(clock::now().instant) {
+            return None;
+        }
+        self.tally.give_back();
+        Some(Hedged::Budget)
     }
 
     /// The first attempt is over.

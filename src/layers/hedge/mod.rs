@@ -11,6 +11,7 @@
 //! - A percentile needs [`latency::SAMPLES_MIN`] answers; before that nothing is hedged.
 //! - The extra load is earned by requests, never borrowed: a fresh route hedges nothing at first. When there
 //!   is little of it, those who have waited longest get it.
+//! - A hedge is spent of the upstream's [`budget`](super::budget) too, which retries share.
 //! - A hedge takes no permit of admission: its request holds one already.
 //! - The loser is dropped at once, which closes its HTTP/1.1 connection or resets its HTTP/2 stream.
 //! - Interim responses are passed on from the first attempt only.

@@ -80,6 +80,12 @@ impl Tally {
         granted
     }
 
+    /// Gives back one that was not used.
+    pub fn give_back(&self) {
+        let mut state = self.lock();
+        state.saved = (state.saved + 1.0).min(SAVED_MAX);
+    }
+
     /// The first attempt of such a request was answered after so long, or was given up then.
     pub fn took(&self, now: Instant, latency: Duration) {
         let After::Percentile(share) = self.plan.after else { return };

@@ -8,6 +8,7 @@ use crate::clock;
 use crate::error::{Error, UpstreamError, UpstreamErrorKind as Kind};
 use crate::http::testing::request;
 use crate::http::{Body, Request, RequestBody, Response};
+use crate::layers::budget::{Budget, BudgetPlan};
 use crate::layers::{Boxed, Inner};
 use crate::metrics::Metrics;
 use crate::report::{Path, Report};
@@ -197,10 +198,18 @@ impl Inner for Endpoints {
 }
 
 fn hedge(plan: Option<HedgePlan>, acts: impl FnMut() -> Act + Send + 'static) -> Hedge<Endpoints> {
+    hedge_within(Budget::unlimited(), plan, acts)
+}
+
+fn hedge_within(
+    budget: Budget,
+    plan: Option<HedgePlan>,
+    acts: impl FnMut() -> Act + Send + 'static,
+) -> Hedge<Endpoints> {
     let tally = plan.map(|plan| Tally::new(plan).into());
     let endpoints =
         Endpoints { acts: Mutex::new(Box::new(acts)), asked: Mutex::default(), dropped: AtomicUsize::new(0) };
-    Hedge::new(tally, &Metrics::default(), "test", endpoints)
+    Hedge::new(tally, budget, &Metrics::default(), "test", endpoints)
 }
 
 /// Hedges everything that takes longer than 10 ms: what is needed for that is earned first.
@@ -338,4 +347,23 @@ async fn a_slow_upstream_gets_no_more_than_max_extra() {
         layer.send(get()).await.unwrap();
     }
     assert_eq!(layer.inner.asked.lock().unwrap().len(), 510);
+}
+
+/// What retries have spent there is none of for hedges; the route's own share is kept for later.
+#[tokio::test(start_paused = true)]
+async fn the_upstreams_budget_bounds_hedges_too() {
+    let budget = Budget::new(BudgetPlan { ratio: 0.0, min_per_second: 3 }, std::sync::Arc::default());
+    let plan = HedgePlan { after: After::Time(10 * MS), max_extra: 1.0 };
+    let layer = hedge_within(budget.clone(), Some(plan), || Act::Answer(50));
+    // No more than a second in all, so that there is one floor.
+    assert!(budget.try_withdraw(clock::now().instant), "a retry");
+    let mut noted = Vec::new();
+    for _ in 0..10 {
+        let request = get();
+        let trail = request.trail.clone();
+        layer.send(request).await.unwrap();
+        noted.extend(trail.read().hedge);
+    }
+    assert_eq!(layer.inner.asked.lock().unwrap().len(), 12, "{noted:?}");
+    assert!(noted.contains(&"budget"), "{noted:?}");
 }

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 
-use crate::clock::Wall;
 use crate::error::{Error, UpstreamErrorKind};
 
 use super::plan::Conditions;
@@ -119,7 +118,7 @@ pub struct Facts {
     pub sent: bool,
     /// Whether the body can be sent from its start.
     pub replayable: bool,
-    /// What `Retry-After` asks for, if it is respected.
+    /// The pause that the origin asks for, if it is respected.
     pub retry_after: Option<Duration>,
     /// The pause that backoff asks for.
     pub backoff: Duration,
@@ -183,16 +182,4 @@ pub fn decide(cause: Cause, facts: &Facts, withdraw: impl FnOnce() -> bool) -> D
         return Decision::GiveUp(GiveUp::Budget);
     }
     Decision::Retry { cause, wait }
-}
-
-/// What `Retry-After` asks for: seconds, or a date (RFC 9110 §10.2.3). A field that is neither asks for
-/// nothing.
-pub fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-        // More seconds than fit are still a number: far beyond any deadline.
-        return Some(Duration::from_secs(text.parse().unwrap_or(u64::from(u32::MAX))));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(Wall::from(date).since(now))
 }

@@ -19,9 +19,10 @@ pub struct RetryConfig {
     pub per_try_timeout: Option<Time>,
     /// How long to wait before an attempt.
     pub backoff: BackoffConfig,
-    /// How many retries at most, for all requests of the upstream together.
+    /// How many requests more the upstream gets at most: retries, hedges and background refreshes together.
     pub budget: BudgetConfig,
-    /// Wait as long as the origin's `Retry-After` says, or give up where that is beyond the deadline.
+    /// Wait as long as the origin says, by `Retry-After` or by a `RateLimit` of which nothing is left; give
+    /// up where that is beyond the deadline.
     pub respect_retry_after: bool,
     /// Request bodies up to this size are kept for another attempt.
     pub max_body: Size,
@@ -73,13 +74,15 @@ pub enum Jitter {
     None,
 }
 
-/// How many retries an upstream is given, whatever single requests ask for.
+/// How many requests more than its clients make an upstream gets at most: retries, hedges, and background
+/// refreshes that fail, all counted together. Routes of one upstream share one account: what any of them
+/// spent counts against the terms of the one that asks, so together they never exceed the largest terms.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetConfig {
-    /// Retries per successful request.
+    /// So many per successful request of the last ten seconds.
     pub ratio: f64,
-    /// Retries a second that are always allowed.
+    /// So many a second are always allowed.
     pub min_per_second: u32,
 }
 

@@ -2,10 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::StatusCode;
 use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
@@ -13,12 +13,13 @@ use tower_service::Service;
 
 use crate::clock;
 use crate::error::{Error, UpstreamError, UpstreamErrorKind};
+use crate::http::pause::asked_for;
 use crate::http::{Body, Request, RequestBody, Response, Trail};
+use crate::layers::budget::Budget;
 use crate::layers::{Boxed, Inner, inner};
 use crate::memory::Memory;
 use crate::metrics::{Counter, Metrics};
 
-use super::budget::Budget;
 use super::condition::{self, Cause, Decision, Facts, GiveUp};
 use super::plan::RetryPlan;
 use super::template::Template;
@@ -33,7 +34,7 @@ type Outcome = Result<Response, Error>;
 #[derive(Debug)]
 pub struct Retry<S> {
     plan: RetryPlan,
-    budget: Arc<Budget>,
+    budget: Budget,
     /// What request bodies are kept in.
     memory: Memory,
     retries: [Counter; Cause::ALL.len()],
@@ -45,11 +46,11 @@ pub struct Retry<S> {
 }
 
 impl<S> Retry<S> {
-    /// A layer of one route; `budget` is its upstream's, shared with the upstream's other routes. Request
-    /// bodies are kept as far as `memory` has room.
+    /// A layer of one route; `budget` is its share in its upstream's. Request bodies are kept as far as
+    /// `memory` has room.
     pub fn new(
         plan: RetryPlan,
-        budget: Arc<Budget>,
+        budget: Budget,
         memory: Memory,
         metrics: &Metrics,
         route: &str,
@@ -162,7 +163,10 @@ impl<S: Inner> Future for Sending<'_, S> {
             // Whatever the attempt still holds is free before the next one begins.
             this.first.set(None);
             this.timer.set(None);
-            let Some(mut template) = this.template.take() else { return Poll::Ready(outcome) };
+            let Some(mut template) = this.template.take() else {
+                this.layer.earn(&outcome);
+                return Poll::Ready(outcome);
+            };
             match this.layer.judge(outcome, &mut template) {
                 Verdict::Final(outcome) => return Poll::Ready(outcome),
                 Verdict::Again(again) => *this.rest = Some(Box::pin(this.layer.rest(template, again))),
@@ -226,9 +230,7 @@ impl<S: Inner> Retry<S> {
             return Verdict::Final(Err(failure));
         }
         let Some(cause) = cause else {
-            if outcome.as_ref().is_ok_and(|response| !response.status.is_server_error()) {
-                self.budget.deposit(clock::now().instant);
-            }
+            self.earn(&outcome);
             return Verdict::Final(outcome);
         };
         let mut decision = self.decide(cause, &outcome, template);
@@ -252,9 +254,7 @@ impl<S: Inner> Retry<S> {
         let now = clock::now();
         let made = template.head.attempt.number + 1;
         let retry_after = match outcome {
-            Ok(response) if self.plan.respect_retry_after => {
-                condition::retry_after(&response.headers, now.wall)
-            }
+            Ok(response) if self.plan.respect_retry_after => asked_for(&response.headers, now.wall),
             _ => None,
         };
         let facts = Facts {
@@ -267,6 +267,16 @@ impl<S: Inner> Retry<S> {
             left: template.head.deadline.map(|deadline| deadline.saturating_duration_since(now.instant)),
         };
         condition::decide(cause, &facts, || self.budget.try_withdraw(now.instant))
+    }
+
+    /// A success pays for attempts on top. An origin that says it has too much to do is none.
+    fn earn(&self, outcome: &Outcome) {
+        let pays = |response: &Response| {
+            !response.status.is_server_error() && response.status != StatusCode::TOO_MANY_REQUESTS
+        };
+        if outcome.as_ref().is_ok_and(pays) {
+            self.budget.deposit(clock::now().instant);
+        }
     }
 
     fn note(&self, decision: Decision) {

@@ -3,19 +3,18 @@
 //! - [`mod@plan`]: what the user wrote, validated.
 //! - [`condition`]: whether one outcome is worth another attempt, and if not, why not.
 //! - [`backoff`]: how long to wait before it.
-//! - [`budget`]: how many retries all requests of an upstream may make together.
 //! - [`layer`]: the tower glue.
 //!
 //! What surprises:
 //! - Only the time up to the response head is retried: from then on the client has seen bytes.
 //! - What was sent is not sent again unless the method allows it (RFC 9110 §9.2.2). What was not sent is,
 //!   whatever the method.
-//! - The budget counts successes, not requests: an origin that fails everything earns no retries but the
-//!   floor.
+//! - The [`budget`](super::budget) is the upstream's, and hedges and background refreshes spend of it too.
+//! - What `Retry-After` asks for is waited for whichever endpoint is next; so is the reset of a `RateLimit`
+//!   of which nothing is left.
 //! - The client's own failures, refusals and upgrades are never retried.
 
 pub mod backoff;
-pub mod budget;
 pub mod condition;
 pub mod config;
 pub mod layer;
@@ -24,6 +23,5 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use budget::Budget;
 pub use layer::Retry;
 pub use plan::{RetryPlan, plan};

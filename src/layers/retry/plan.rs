@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use crate::layers::budget::BudgetPlan;
 use crate::report::{Path, Report, nearest};
 
 use super::backoff::BackoffPlan;
-use super::budget::BudgetPlan;
 use super::condition::Cause;
 use super::config::{BackoffConfig, BudgetConfig, RetryConfig};
 
@@ -30,9 +30,9 @@ pub struct RetryPlan {
     pub per_try_timeout: Option<Duration>,
     /// How long to wait before an attempt.
     pub backoff: BackoffPlan,
-    /// How many retries the upstream is given.
+    /// How much more the upstream is asked for this route.
     pub budget: BudgetPlan,
-    /// Whether `Retry-After` is respected.
+    /// Whether `Retry-After` and `RateLimit` are respected.
     pub respect_retry_after: bool,
     /// The size of the replay buffer, in bytes.
     pub max_body: usize,
@@ -226,6 +226,14 @@ fn budget(config: &BudgetConfig, at: &Path, report: &mut Report) -> BudgetPlan {
             "write a number from 0.0 to 1.0: 0.2 lets one in five be retried",
         );
         ratio = BudgetConfig::default().ratio;
+    }
+    if ratio == 0.0 && config.min_per_second == 0 {
+        report.warn(
+            at,
+            "a budget of nothing",
+            "there are no hedges then, and stale entries are not refreshed in the background; for no retries \
+             alone, write `attempts = 1`",
+        );
     }
     BudgetPlan { ratio, min_per_second: config.min_per_second }
 }

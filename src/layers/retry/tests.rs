@@ -8,10 +8,11 @@ use http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::BodyExt;
 use tower_service::Service;
 
-use crate::clock::{self, Instant, Wall};
+use crate::clock::{self, Instant};
 use crate::error::{ClientError, Error, Refusal, UpstreamError, UpstreamErrorKind as Kind};
 use crate::http::testing::{incoming, request};
 use crate::http::{Body, Request, RequestBody, RequestParts, Response, Trail};
+use crate::layers::budget::{Budget, BudgetPlan};
 use crate::layers::{Boxed, Inner};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -19,10 +20,7 @@ use crate::report::{Path, Report, Severity};
 use crate::units::{Size, Time};
 
 use super::backoff::BackoffPlan;
-use super::budget::{Budget, BudgetPlan};
-use super::condition::{
-    Cause, Decision, Facts, GiveUp, cause_of_error, cause_of_status, decide, retry_after,
-};
+use super::condition::{Cause, Decision, Facts, GiveUp, cause_of_error, cause_of_status, decide};
 use super::config::{Jitter, RetryConfig};
 use super::{Retry, RetryPlan, plan};
 
@@ -113,31 +111,6 @@ mod condition {
         );
         assert_eq!(cause_of_error(&none.on, &UpstreamError::unsent(Kind::ConnectFailed).into()), None);
     }
-
-    /// RFC 9110 §10.2.3.
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = Wall::from_secs(784_111_770); // seven seconds before RFC 9110's example date
-        for (text, expected) in [
-            ("0", Some(0)),
-            ("120", Some(120)),
-            (" 3 ", Some(3)),
-            ("99999999999999999999999", Some(u64::from(u32::MAX))),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(7)),
-            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(7)),
-            ("Sun Nov  6 08:49:37 1994", Some(7)),
-            ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
-            ("-1", None),
-            ("1.5", None),
-            ("soon", None),
-            ("", None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, text.parse().unwrap());
-            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{text:?}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
-    }
 }
 
 mod backoff {
@@ -165,88 +138,6 @@ mod backoff {
         assert_eq!(PLAN.wait(3, 0.5), 50 * MS);
         assert!(PLAN.wait(3, 0.999_999) > 99 * MS);
         assert_eq!(BackoffPlan { jitter: Jitter::None, ..PLAN }.wait(3, 0.1), 100 * MS);
-    }
-}
-
-mod budget {
-    use super::*;
-
-    fn start() -> Instant {
-        clock::now().instant
-    }
-
-    fn withdraw(budget: &Budget, now: Instant, times: usize) -> usize {
-        (0..times).filter(|_| budget.try_withdraw(now)).count()
-    }
-
-    #[test]
-    fn at_total_failure_only_the_floor_is_left() {
-        let budget = Budget::new(BudgetPlan { ratio: 0.2, min_per_second: 10 });
-        let start = start();
-        // A hundred failures a second, for a minute: at most ten more requests a second.
-        let granted: usize =
-            (0..60).map(|second| withdraw(&budget, start + Duration::from_secs(second), 100)).sum();
-        assert_eq!(granted, 600);
-        assert_eq!(withdraw(&Budget::new(BudgetPlan { ratio: 1.0, min_per_second: 0 }), start, 100), 0);
-    }
-
-    #[test]
-    fn successes_earn_their_share_once() {
-        let budget = Budget::new(BudgetPlan { ratio: 0.2, min_per_second: 0 });
-        let start = start();
-        (0..99).for_each(|_| budget.deposit(start));
-        assert_eq!(withdraw(&budget, start, 100), 19);
-        assert_eq!(withdraw(&budget, start + Duration::from_secs(5), 100), 0);
-        budget.deposit(start + Duration::from_secs(5));
-        assert_eq!(withdraw(&budget, start + Duration::from_secs(5), 100), 1);
-    }
-
-    #[test]
-    fn what_leaves_the_window_earns_nothing() {
-        let budget = Budget::new(BudgetPlan { ratio: 0.5, min_per_second: 0 });
-        let start = start();
-        (0..20).for_each(|_| budget.deposit(start));
-        let last = start + Duration::from_millis(9_999);
-        assert_eq!(withdraw(&budget, last, 4), 4);
-        assert_eq!(withdraw(&budget, start + Duration::from_secs(10), 100), 0);
-        // Slots are used again: the 17th second shares one with the first.
-        let later = start + Duration::from_secs(16);
-        (0..2).for_each(|_| budget.deposit(later));
-        assert_eq!(withdraw(&budget, start + Duration::from_secs(20), 100), 1);
-    }
-
-    #[test]
-    fn the_share_follows_a_steady_rate() {
-        let budget = Budget::new(BudgetPlan { ratio: 0.1, min_per_second: 1 });
-        let start = start();
-        let mut granted = 0;
-        for second in 0..100 {
-            let now = start + Duration::from_secs(second);
-            for _ in 0..100 {
-                budget.deposit(now);
-                granted += withdraw(&budget, now, 1);
-            }
-        }
-        assert_eq!(granted, 100 * 100 / 10 + 100, "the ratio and the floor, no more");
-    }
-
-    #[test]
-    fn threads_together_take_no_more_than_there_is() {
-        let budget = Budget::new(BudgetPlan { ratio: 0.5, min_per_second: 3 });
-        let start = start();
-        let granted: usize = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        (0..100).for_each(|_| budget.deposit(start));
-                        withdraw(&budget, start, 100)
-                    })
-                })
-                .collect();
-            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
-        });
-        let granted = granted + withdraw(&budget, start, 400);
-        assert_eq!(granted, 203);
     }
 }
 
@@ -416,7 +307,7 @@ impl<'a> Service<Request> for &'a Script {
 fn retry(steps: impl IntoIterator<Item = Step>, change: impl FnOnce(&mut RetryPlan)) -> Retry<Script> {
     let mut plan = RetryPlan { attempts: 3, ..RetryPlan::default() };
     change(&mut plan);
-    let budget = Arc::new(Budget::new(plan.budget));
+    let budget = Budget::new(plan.budget, Arc::default());
     let script = Script { steps: Mutex::new(steps.into_iter().collect()), ..Script::default() };
     Retry::new(plan, budget, Memory::unlimited(), &Metrics::default(), "test", script)
 }

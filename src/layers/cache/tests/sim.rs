@@ -74,7 +74,8 @@ impl Sim {
         let world = Arc::new(Mutex::new(world));
         let alive = Arc::new(AtomicUsize::new(0));
         let origin = Moody::new(world.clone(), alive.clone(), rng.fork());
-        let cache = Cache::new(Some(Arc::new(plan)), 1, store.clone(), &metrics, "test", origin);
+        let cache =
+            Cache::new(Some(Arc::new(plan)), 1, store.clone(), Budget::unlimited(), &metrics, "test", origin);
         Self { cache: Arc::new(cache), store, metrics, world, alive }
     }
 
