@@ -32,6 +32,17 @@ const JUDGED: f64 = 0.04;
 /// Less than this share of the expected drop is no response.
 const RESPONSE: f64 = 0.25;
 
+/// A wait at the upstream that nobody has to be kept from, in seconds. To an upstream that answers in a fraction
+/// of a millisecond, ours and the scheduler's own delays look like a queue of many; CoDel lets 5 ms stand (RFC
+/// 8289 §4.4), for links where that is a packet or two.
+const SLACK: f64 = 0.002;
+
+/// What counts of a wait, in seconds: next to nothing below [`SLACK`], nearly all far above it.
+fn wait(above_base: f64) -> f64 {
+    let wait = above_base.max(0.0);
+    wait * wait * wait / (wait * wait + SLACK * SLACK)
+}
+
 /// How busy the upstream was while the latencies were taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
@@ -146,7 +157,7 @@ impl Baseline {
                     Load::Partial | Load::Full => 0.0,
                 };
         }
-        self.waiting = self.count * (now - base).max(0.0) / (self.work + work).max(f64::MIN_POSITIVE);
+        self.waiting = self.count * wait(now - base) / (self.work + work).max(f64::MIN_POSITIVE);
         self.variance = self.variance().max(FORGET * self.variance);
         (self.now, self.base) = (Some(now), Some(base));
         (self.count, self.sum, self.squares, self.cut_short, self.work) = (0.0, 0.0, 0.0, 0.0, 0.0);
