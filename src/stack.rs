@@ -5,6 +5,7 @@ use crate::layers::admission::Admission;
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::cache::Cache;
 use crate::layers::deadline::Deadline;
+use crate::layers::fallback::Fallback;
 use crate::layers::fixed::Fixed;
 use crate::layers::hedge::Hedge;
 use crate::layers::inner;
@@ -31,15 +32,22 @@ pub type Policy<S> =
 
 /// What a route to an upstream has inside its policy.
 ///
+/// - `Fallback`, outside the cache: a stored answer comes first, and what another upstream answers is never
+///   stored as this one's.
 /// - `Cache`, outside admission: a hit never takes a permit, and a refusal can be answered with a stale
 ///   entry.
 /// - `RateLimit` once more, for limits that count only what goes to the origin.
+/// - `Attempts`, of this upstream.
+pub type ToUpstream = Fallback<Cache<RateLimit<Attempts>>, Attempts>;
+
+/// What sends requests to one upstream, the route's own or one it falls back on.
+///
 /// - `Admission`, outside retry: a request holds one permit however often it is tried.
 /// - `Retry`, outside balance: another attempt may choose another endpoint.
 /// - `Hedge`, inside retry: a second request at once is one attempt still, under one `per_try_timeout`, and
 ///   retry sees only what both come to. Outside balance: the second one goes to another endpoint.
 /// - `Balance`: the endpoint, its pool, the origin.
-pub type ToUpstream = Cache<RateLimit<Admission<Retry<Hedge<Balance>>>>>;
+pub type Attempts = Admission<Retry<Hedge<Balance>>>;
 
 /// A route's layers.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use super::listener::ListenerConfig;
 use super::route::RouteConfig;
 use super::upstream::UpstreamConfig;
 use super::words::{Kind, Words};
+use crate::layers::fallback::config::{FallbackConfig, FallbackResponseConfig};
 use crate::layers::hedge::config::HedgeConfig;
 use crate::upstream::config::{EndpointConfig, HealthConfig};
 
@@ -110,6 +111,10 @@ pub fn full() -> Config {
         upstream: Some("example".to_owned()),
         rate_limit: limit.into_iter().collect(),
         hedge: Some(HedgeConfig::default()),
+        fallback: vec![FallbackConfig {
+            respond: Some(FallbackResponseConfig::default()),
+            ..FallbackConfig::default()
+        }],
         ..RouteConfig::default()
     };
     Config {

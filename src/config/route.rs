@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::layers::cache::config::CacheConfig;
+use crate::layers::fallback::config::FallbackConfig;
 pub use crate::layers::fixed::config::{FixedConfig, RedirectConfig};
 use crate::layers::hedge::config::HedgeConfig;
 use crate::layers::rate_limit::config::RateLimitConfig;
@@ -61,6 +62,9 @@ pub struct RouteConfig {
     /// Second attempts at requests that take long; none where this is not given.
     #[serde(default)]
     pub hedge: Option<HedgeConfig>,
+    /// What is answered where the upstream fails, in the order given.
+    #[serde(default)]
+    pub fallback: Vec<FallbackConfig>,
 }
 
 const fn timeout() -> Time {
@@ -85,6 +89,7 @@ impl Default for RouteConfig {
             cache: CacheConfig::default(),
             retry: RetryConfig::default(),
             hedge: None,
+            fallback: Vec::new(),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::layers::budget::Budget;
 use crate::layers::cache::Cache;
 use crate::layers::cache::purge::Control;
 use crate::layers::deadline::Deadline;
+use crate::layers::fallback::{Fallback, FallbackPlan, Keep, Rule, To, ToPlan};
 use crate::layers::fixed::Fixed;
 use crate::layers::hedge::{Hedge, HedgePlan, Tally};
 use crate::layers::rate_limit::config::Scope;
@@ -21,7 +22,7 @@ use crate::layers::respond::Respond;
 use crate::layers::retry::Retry;
 use crate::layers::transform::{TransformRequest, TransformResponse};
 use crate::plan::{AnswerPlan, RoutePlan};
-use crate::stack::{Policy, Stack, ToUpstream};
+use crate::stack::{Attempts, Policy, Stack, ToUpstream};
 use crate::upstream::Balance;
 
 /// Builds stacks, keeping what can be kept.
@@ -41,9 +42,8 @@ impl Builder<'_> {
                 (Stack::Fixed(Box::new(self.policy(route, None, outer, Fixed::new(fixed.clone())))), None)
             }
             AnswerPlan::Upstream { name, .. } => {
-                let inner =
+                let (inner, cache) =
                     self.upstream_stack(route).ok_or_else(|| TableError::NoUpstream(route.name.clone()))?;
-                let cache = inner.control();
                 (Stack::Upstream(Box::new(self.policy(route, Some(name), outer, inner))), cache)
             }
         })
@@ -65,22 +65,58 @@ impl Builder<'_> {
         AccessLog::new(&route.name, upstream, self.shared.log.clone(), metrics, transformed)
     }
 
-    fn upstream_stack(&mut self, route: &RoutePlan) -> Option<ToUpstream> {
-        let AnswerPlan::Upstream { name, cache, retry, hedge } = &route.answer else { return None };
-        let inner = self.limits(route, Scope::Origin);
+    fn upstream_stack(&mut self, route: &RoutePlan) -> Option<(ToUpstream, Option<Control>)> {
+        let AnswerPlan::Upstream { name, cache, hedge, fallbacks, .. } = &route.answer else { return None };
+        let limits = self.limits(route, Scope::Origin);
         let tally = hedge.map(|plan| self.tally(route, name, plan));
+        let attempts = self.attempts(route, name, tally)?;
         let metrics = &self.shared.metrics;
-        let origin = self.origins.get(name)?;
-        let budget = Budget::new(retry.budget, origin.ledger.clone());
-        let balanced = Balance(origin.upstream.clone());
-        let memory = self.shared.memory.clone();
-        let hedged = Hedge::new(tally, budget.clone(), metrics, &route.name, balanced);
-        let retried = Retry::new(retry.clone(), budget.clone(), memory, metrics, &route.name, hedged)
-            .with_elsewhere(origin.plan.endpoints.endpoints.len() > 1);
-        let admitted = Admission::new(origin.gate.clone(), &route.name, retried);
-        let limited = RateLimit::new(inner, metrics, &route.name, admitted);
+        let limited = RateLimit::new(limits, metrics, &route.name, attempts);
         let store = self.shared.store.clone();
-        Some(Cache::new(cache.clone(), namespace(route, name), store, budget, metrics, &route.name, limited))
+        let budget = self.budget(route, name)?;
+        let space = namespace(route, name);
+        let cache = Cache::new(cache.clone(), space, store, budget, metrics, &route.name, limited);
+        let control = cache.control();
+        Some((self.fallback(route, fallbacks, cache)?, control))
+    }
+
+    /// What sends the route's requests to one upstream.
+    fn attempts(&self, route: &RoutePlan, upstream: &str, tally: Option<Arc<Tally>>) -> Option<Attempts> {
+        let AnswerPlan::Upstream { retry, .. } = &route.answer else { return None };
+        let origin = self.origins.get(upstream)?;
+        let budget = self.budget(route, upstream)?;
+        let (metrics, memory) = (&self.shared.metrics, self.shared.memory.clone());
+        let hedged =
+            Hedge::new(tally, budget.clone(), metrics, &route.name, Balance(origin.upstream.clone()));
+        let retried = Retry::new(retry.clone(), budget, memory, metrics, &route.name, hedged)
+            .with_elsewhere(origin.plan.endpoints.endpoints.len() > 1);
+        Some(Admission::new(origin.gate.clone(), &route.name, retried))
+    }
+
+    /// What the route may ask an upstream more than its clients ask.
+    fn budget(&self, route: &RoutePlan, upstream: &str) -> Option<Budget> {
+        let AnswerPlan::Upstream { retry, .. } = &route.answer else { return None };
+        Some(Budget::new(retry.budget, self.origins.get(upstream)?.ledger.clone()))
+    }
+
+    fn fallback<S>(
+        &self,
+        route: &RoutePlan,
+        plans: &[FallbackPlan],
+        inner: S,
+    ) -> Option<Fallback<S, Attempts>> {
+        let AnswerPlan::Upstream { retry, .. } = &route.answer else { return None };
+        let mut rules = Vec::new();
+        for FallbackPlan { on, after, to } in plans {
+            let to = match to {
+                ToPlan::Upstream(name) => To::Upstream(self.attempts(route, name, None)?),
+                ToPlan::Respond(answer) => To::Respond(answer.clone()),
+            };
+            rules.push(Rule { on: on.clone(), after: *after, to });
+        }
+        let memory = self.shared.memory.clone();
+        let keep = Keep { methods: retry.methods.clone(), max_body: retry.max_body, memory };
+        Some(Fallback::new(rules, keep, &self.shared.metrics, &route.name, inner))
     }
 
     /// What is known of the route's requests to the upstream.

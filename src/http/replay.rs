@@ -68,6 +68,8 @@ struct Shared<B> {
     memory: Hold,
     /// Whether everything that was read is kept.
     intact: bool,
+    /// How many handles there are.
+    handles: usize,
     progress: Progress,
     /// Who waits for the source: an attempt that is superseded must hear of it.
     waker: Option<Waker>,
@@ -99,11 +101,18 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Replay<B> {
             size: 0,
             memory,
             intact: true,
+            handles: 1,
             progress: Progress::Open,
             waker: None,
         }));
         let handle = ReplayHandle { shared: shared.clone() };
         (Self { shared, attempt: 0, next: 0, left: 0, trailers_delivered: false }, handle)
+    }
+
+    /// One more handle, of the same body and bounds: each may make the next attempt.
+    pub fn handle(&self) -> ReplayHandle<B> {
+        lock(&self.shared).handles += 1;
+        ReplayHandle { shared: self.shared.clone() }
     }
 
     /// As [`http_body::Body::poll_frame`].
@@ -273,8 +282,11 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Shared<B> {
 impl<B> Drop for ReplayHandle<B> {
     fn drop(&mut self) {
         let mut shared = lock(&self.shared);
-        shared.intact = false;
-        shared.tail = BytesMut::new();
+        shared.handles -= 1;
+        if shared.handles == 0 {
+            shared.intact = false;
+            shared.tail = BytesMut::new();
+        }
     }
 }
 
@@ -457,6 +469,19 @@ mod tests {
         assert_eq!(read(&mut second).0, b"abcdef", "what was kept is still delivered");
         let shared = lock(&second.shared);
         assert!(shared.kept.is_empty() && shared.tail.capacity() == 0);
+    }
+
+    #[test]
+    fn several_may_hold_a_handle() {
+        let (mut first, outer) = Replay::new(script([data("ab"), data("cd"), data("ef")]), 100, room());
+        let inner = first.handle();
+        assert!(poll(&mut first).is_ready());
+        let mut second = inner.again().unwrap();
+        assert!(poll(&mut second).is_ready() && poll(&mut second).is_ready());
+        drop(inner);
+        assert!(outer.can_replay(), "one is left");
+        assert_eq!(read(&mut outer.again().unwrap()).0, b"abcdef");
+        assert!(matches!(poll(&mut second), Poll::Ready(Some(Err(_)))), "whoever made it, the newest reads");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Notes {
     pub delayed: Duration,
     /// hedge: `won`, `lost`, `max_extra`, `budget`, where the request was late.
     pub hedge: Option<&'static str>,
+    /// fallback: what was done about a failure, and about which.
+    pub fallback: Option<(&'static str, &'static str)>,
     /// upstream: the endpoint of the last attempt.
     pub endpoint: Option<Arc<str>>,
     /// upstream: from the start of the last attempt to its response head.

@@ -10,6 +10,7 @@ pub mod body_limit;
 pub mod budget;
 pub mod cache;
 pub mod deadline;
+pub mod fallback;
 pub mod fixed;
 pub mod hedge;
 pub mod rate_limit;
@@ -47,8 +48,8 @@ pub trait Inner: Send + Sync + 'static {
 /// type: a stack of twelve layers took it minutes and gigabytes. Written out a type, each level asks only for
 /// the next one.
 macro_rules! inner {
-    (impl $(<$generic:ident: $bound:path>)? for $service:ty) => {
-        impl $(<$generic: $bound>)? $crate::layers::Inner for $service {
+    (impl $(<$($generic:ident: $bound:path),+>)? for $service:ty) => {
+        impl $(<$($generic: $bound),+>)? $crate::layers::Inner for $service {
             type Future<'a>
                 = <&'a Self as ::tower_service::Service<$crate::http::Request>>::Future
             where

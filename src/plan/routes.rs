@@ -9,12 +9,13 @@ use crate::config::Config;
 use crate::config::route::RouteConfig;
 use crate::layers::cache::plan::CachePlan;
 use crate::layers::cache::purge::PurgePlan;
+use crate::layers::fallback::{FallbackPlan, ToPlan};
 use crate::layers::fixed::{FixedPlan, plan_redirect, plan_respond};
 use crate::layers::hedge::HedgePlan;
 use crate::layers::rate_limit::plan::LimitPlan;
 use crate::layers::retry::plan::RetryPlan;
 use crate::layers::transform::plan::TransformPlan;
-use crate::layers::{cache, deadline, hedge, rate_limit, retry, transform};
+use crate::layers::{cache, deadline, fallback, hedge, rate_limit, retry, transform};
 use crate::report::{Path, Report, nearest};
 use crate::route;
 use crate::route::lint::Candidate;
@@ -64,9 +65,26 @@ pub enum AnswerPlan {
         retry: RetryPlan,
         /// Hedging, unless it is off.
         hedge: Option<HedgePlan>,
+        /// Who answers where the upstream fails, in order.
+        fallbacks: Vec<FallbackPlan>,
     },
     /// We do, with a redirect or a fixed response.
     Fixed(FixedPlan),
+}
+
+impl AnswerPlan {
+    /// The upstreams that may be asked, by name.
+    pub fn upstreams(&self) -> impl Iterator<Item = &str> {
+        let (own, fallbacks) = match self {
+            Self::Upstream { name, fallbacks, .. } => (Some(name.as_str()), fallbacks.as_slice()),
+            Self::Fixed(_) => (None, &[][..]),
+        };
+        let others = fallbacks.iter().filter_map(|fallback| match &fallback.to {
+            ToPlan::Upstream(name) => Some(name.as_str()),
+            ToPlan::Respond(_) => None,
+        });
+        own.into_iter().chain(others)
+    }
 }
 
 pub(super) fn routes(config: &Config, server: &ServerPlan, at: &Path, report: &mut Report) -> Vec<RoutePlan> {
@@ -149,18 +167,53 @@ fn answer(
         report.error_with_hint(at, format!("route `{}` has several ways to answer", route.name), hint);
     }
     match (&route.upstream, redirect.or(respond)) {
-        (None, Some(fixed)) => AnswerPlan::Fixed(fixed),
+        (None, Some(fixed)) => {
+            if !route.fallback.is_empty() {
+                let hint = "fallbacks are for routes to an upstream";
+                report.error_with_hint(
+                    &at.key("fallback"),
+                    "this route answers by itself and never fails",
+                    hint,
+                );
+            }
+            AnswerPlan::Fixed(fixed)
+        }
         (Some(name), _) => {
             known_upstream(name, config, &at.key("upstream"), report);
             let cache = route.cache.enabled.then(|| Arc::new(cache));
-            AnswerPlan::Upstream { name: name.clone(), cache, retry, hedge }
+            let fallbacks = fallbacks(route, name, config, &at.key("fallback"), report);
+            AnswerPlan::Upstream { name: name.clone(), cache, retry, hedge, fallbacks }
         }
         (None, None) => {
             let hint = "give it one of `upstream`, `redirect` and `respond`";
             report.error_with_hint(at, format!("nothing answers route `{}`", route.name), hint);
-            AnswerPlan::Upstream { name: String::new(), cache: None, retry, hedge }
+            AnswerPlan::Upstream { name: String::new(), cache: None, retry, hedge, fallbacks: Vec::new() }
         }
     }
+}
+
+fn fallbacks(
+    route: &RouteConfig,
+    upstream: &str,
+    config: &Config,
+    at: &Path,
+    report: &mut Report,
+) -> Vec<FallbackPlan> {
+    for (index, fallback) in route.fallback.iter().enumerate() {
+        let at = at.index(index);
+        if let Some(name) = &fallback.upstream {
+            known_upstream(name, config, &at.key("upstream"), report);
+            if name == upstream {
+                let hint = "to ask it again, use `retry`";
+                report.error_with_hint(&at.key("upstream"), "the route's own upstream is no fallback", hint);
+            }
+        }
+        if fallback.after.is_some_and(|after| after.get() >= route.timeout.get()) {
+            let message = "the route's `timeout` ends the request before this fallback's turn";
+            report.error_with_hint(&at.key("after"), message, "less than `timeout`");
+        }
+    }
+    fallback::plan(&route.fallback, at, report)
 }
 
 fn known_upstream(name: &str, config: &Config, at: &Path, report: &mut Report) {

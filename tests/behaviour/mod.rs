@@ -5,6 +5,7 @@ mod bad_input;
 mod cache;
 mod cache_metrics;
 mod ejection;
+mod fallback;
 mod forwarding;
 mod health;
 mod hedging;

@@ -269,6 +269,10 @@ fn end_fields(fields: &mut Fields<'_>, answered: &Answered<'_>) {
         }
     }
     fields.string(&key!("hedge"), notes.hedge.map(str::as_bytes));
+    if let Some((fallback, reason)) = notes.fallback {
+        fields.string(&key!("fallback"), Some(fallback.as_bytes()));
+        fields.string(&key!("fallback_reason"), Some(reason.as_bytes()));
+    }
     fields.string(&key!("endpoint"), notes.endpoint.as_deref().map(str::as_bytes));
     if let Some(status) = notes.upstream_status {
         fields.number(&key!("upstream_status"), status.into());

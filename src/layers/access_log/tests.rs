@@ -354,6 +354,7 @@ fn notes() -> impl Strategy<Value = Notes> {
             queue_wait: Duration::from_micros(queue.into()),
             delayed: Duration::from_micros(delayed.into()),
             hedge: Some("won"),
+            fallback: Some(("upstream", "status")),
             endpoint: endpoint.map(Arc::from),
             upstream_time: Duration::from_micros(upstream.into()),
             upstream_status,

@@ -14,7 +14,7 @@ use tower_service::Service;
 use crate::clock;
 use crate::error::{Error, UpstreamError, UpstreamErrorKind};
 use crate::http::pause::asked_for;
-use crate::http::{Body, Request, RequestBody, Response, Trail};
+use crate::http::{Body, Repeat, Request, RequestBody, Response, Trail};
 use crate::layers::budget::Budget;
 use crate::layers::{Boxed, Inner, inner};
 use crate::memory::Memory;
@@ -22,7 +22,6 @@ use crate::metrics::{Counter, Metrics};
 
 use super::condition::{self, Cause, Decision, Facts, GiveUp};
 use super::plan::RetryPlan;
-use super::template::Template;
 
 /// A response up to this size that is to be retried is read to its end, so that its connection can be used
 /// again.
@@ -118,7 +117,7 @@ impl<'a, S: Inner> Service<Request> for &'a Retry<S> {
                 layer,
                 first: Some(layer.inner.send(request)),
                 timer: None,
-                template: None,
+                repeat: None,
                 rest: None,
             };
         }
@@ -129,8 +128,8 @@ impl<'a, S: Inner> Service<Request> for &'a Retry<S> {
         let timer = layer.attempt_timer(&mut request);
         // What may not be sent twice is not worth keeping: it is retried only where none of it was read.
         let keep = if layer.may_repeat(&request) { layer.plan.max_body } else { 0 };
-        let template = Some(Template::of(&mut request, keep, &layer.memory));
-        Sending { layer, first: Some(layer.inner.send(request)), timer, template, rest: None }
+        let repeat = Some(Repeat::of(&mut request, keep, &layer.memory));
+        Sending { layer, first: Some(layer.inner.send(request)), timer, repeat, rest: None }
     }
 }
 
@@ -142,7 +141,7 @@ pin_project! {
         first: Option<S::Future<'a>>,
         #[pin]
         timer: Option<Sleep>,
-        template: Option<Template>,
+        repeat: Option<Repeat>,
         rest: Option<Boxed<'a>>,
     }
 }
@@ -156,20 +155,20 @@ impl<S: Inner> Future for Sending<'_, S> {
             let outcome = match first.poll(cx) {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => match this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
-                    Some(Poll::Ready(())) => Err(timed_out(this.template.as_ref())),
+                    Some(Poll::Ready(())) => Err(timed_out(this.repeat.as_ref())),
                     Some(Poll::Pending) | None => return Poll::Pending,
                 },
             };
             // Whatever the attempt still holds is free before the next one begins.
             this.first.set(None);
             this.timer.set(None);
-            let Some(mut template) = this.template.take() else {
+            let Some(mut repeat) = this.repeat.take() else {
                 this.layer.earn(&outcome);
                 return Poll::Ready(outcome);
             };
-            match this.layer.judge(outcome, &mut template) {
+            match this.layer.judge(outcome, &mut repeat) {
                 Verdict::Final(outcome) => return Poll::Ready(outcome),
-                Verdict::Again(again) => *this.rest = Some(Box::pin(this.layer.rest(template, again))),
+                Verdict::Again(again) => *this.rest = Some(Box::pin(this.layer.rest(repeat, again))),
             }
         }
         match this.rest {
@@ -198,20 +197,20 @@ struct Again {
 
 impl<S: Inner> Retry<S> {
     /// Every attempt after the first.
-    async fn rest(&self, mut template: Template, mut again: Again) -> Outcome {
+    async fn rest(&self, mut repeat: Repeat, mut again: Again) -> Outcome {
         loop {
             pause(again.failed, again.wait).await;
-            let mut request = template.request(again.body);
-            request.trail.note(|notes| notes.attempts = template.head.attempt.number + 1);
+            let mut request = repeat.request(again.body);
+            request.trail.note(|notes| notes.attempts = repeat.head.attempt.number + 1);
             let outcome = match self.attempt_timer(&mut request) {
                 None => self.inner.send(request).await,
                 Some(timer) => tokio::select! {
                     biased;
                     outcome = self.inner.send(request) => outcome,
-                    () = timer => Err(timed_out(Some(&template))),
+                    () = timer => Err(timed_out(Some(&repeat))),
                 },
             };
-            match self.judge(outcome, &mut template) {
+            match self.judge(outcome, &mut repeat) {
                 Verdict::Final(outcome) => return outcome,
                 Verdict::Again(next) => again = next,
             }
@@ -219,28 +218,29 @@ impl<S: Inner> Retry<S> {
     }
 
     /// Decides what follows an attempt, and prepares the next one.
-    fn judge(&self, outcome: Outcome, template: &mut Template) -> Verdict {
+    fn judge(&self, outcome: Outcome, repeat: &mut Repeat) -> Verdict {
         let cause = match &outcome {
             Ok(response) => condition::cause_of_status(&self.plan.on, response.status),
             Err(error) => condition::cause_of_error(&self.plan.on, error),
         };
         if outcome.is_err()
-            && let Some(failure) = template.client_failure()
+            && let Some(failure) = repeat.client_failure()
         {
             return Verdict::Final(Err(failure));
         }
+        let outcome = remembering(outcome, repeat);
         let Some(cause) = cause else {
             self.earn(&outcome);
             return Verdict::Final(outcome);
         };
-        let mut decision = self.decide(cause, &outcome, template);
+        let mut decision = self.decide(cause, &outcome, repeat);
         if let Decision::Retry { wait, .. } = decision {
             // From here on the failed attempt reads no more of the body, whoever may still poll it.
-            match template.body_again() {
+            match repeat.body_again() {
                 Some(body) => {
                     self.note(decision);
-                    template.head.attempt.number += 1;
-                    avoid(template, &outcome);
+                    repeat.head.attempt.number += 1;
+                    avoid(repeat, &outcome);
                     return Verdict::Again(Again { body, wait, failed: outcome });
                 }
                 None => decision = Decision::GiveUp(GiveUp::Body),
@@ -250,21 +250,21 @@ impl<S: Inner> Retry<S> {
         Verdict::Final(outcome)
     }
 
-    fn decide(&self, cause: Cause, outcome: &Outcome, template: &Template) -> Decision {
+    fn decide(&self, cause: Cause, outcome: &Outcome, repeat: &Repeat) -> Decision {
         let now = clock::now();
-        let made = template.head.attempt.number + 1;
+        let made = repeat.head.attempt.number + 1;
         let retry_after = match outcome {
             Ok(response) if self.plan.respect_retry_after => asked_for(&response.headers, now.wall),
             _ => None,
         };
         let facts = Facts {
             attempts_left: self.plan.attempts.saturating_sub(made),
-            repeatable: self.plan.methods.contains(&template.head.method),
+            repeatable: self.plan.methods.contains(&repeat.head.method),
             sent: !matches!(outcome, Err(Error::Upstream(error)) if !error.sent),
-            replayable: template.can_replay(),
+            replayable: repeat.can_replay(),
             retry_after,
             backoff: self.plan.backoff.wait(made, fastrand::f64()),
-            left: template.head.deadline.map(|deadline| deadline.saturating_duration_since(now.instant)),
+            left: repeat.head.deadline.map(|deadline| deadline.saturating_duration_since(now.instant)),
         };
         condition::decide(cause, &facts, || self.budget.try_withdraw(now.instant))
     }
@@ -313,23 +313,36 @@ impl<S: Inner> Retry<S> {
 }
 
 /// The error of an attempt that took longer than `per_try_timeout`. What of it was sent is not known.
-fn timed_out(template: Option<&Template>) -> Error {
+fn timed_out(repeat: Option<&Repeat>) -> Error {
     let error = UpstreamError::sent(UpstreamErrorKind::HeadTimeout);
-    let endpoint = template.and_then(|template| template.head.trail.read().endpoint);
+    let endpoint = repeat.and_then(|repeat| repeat.head.trail.read().endpoint);
     Error::Upstream(UpstreamError { endpoint, ..error })
 }
 
+/// Lets an error say that the request may have had an effect, be it in this attempt or in one before.
+fn remembering(mut outcome: Outcome, repeat: &mut Repeat) -> Outcome {
+    match &mut outcome {
+        Err(Error::Upstream(error)) => {
+            repeat.sent |= error.sent;
+            error.sent = repeat.sent;
+        }
+        Ok(_) => repeat.sent = true,
+        Err(_) => {}
+    }
+    outcome
+}
+
 /// Notes where the attempt failed, so that the next one goes elsewhere if it can.
-fn avoid(template: &mut Template, outcome: &Outcome) {
+fn avoid(repeat: &mut Repeat, outcome: &Outcome) {
     let endpoint = match outcome {
         Err(Error::Upstream(error)) => error.endpoint.clone(),
-        Ok(_) => template.head.trail.read().endpoint,
+        Ok(_) => repeat.head.trail.read().endpoint,
         Err(_) => None,
     };
     if let Some(endpoint) = endpoint
-        && !template.head.attempt.avoid.contains(&endpoint)
+        && !repeat.head.attempt.avoid.contains(&endpoint)
     {
-        template.head.attempt.avoid.push(endpoint);
+        repeat.head.attempt.avoid.push(endpoint);
     }
 }
 

@@ -19,7 +19,6 @@ pub mod condition;
 pub mod config;
 pub mod layer;
 pub mod plan;
-mod template;
 #[cfg(test)]
 mod tests;
 

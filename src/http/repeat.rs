@@ -7,60 +7,61 @@
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::http::replay::{Replay, ReplayHandle};
-use crate::http::{Request, RequestBody};
 use crate::memory::{Memory, Use};
 
+use super::replay::{Replay, ReplayHandle};
+use super::{Request, RequestBody};
+
 /// A request that can be made again.
-pub(super) struct Template {
+#[derive(Debug)]
+pub struct Repeat {
     /// The attempt under way, without its body.
-    pub(super) head: Request,
+    pub head: Request,
+    /// Whether a byte of an attempt may have reached an origin: set by whoever makes them.
+    pub sent: bool,
     body: Kept,
 }
 
 /// A body that can be sent again.
+#[derive(Debug)]
 enum Kept {
     Empty,
     Full(Bytes),
     Replay(ReplayHandle),
-    /// It came wrapped by somebody else, who alone can make it again.
-    Lost,
 }
 
-impl Template {
+impl Repeat {
     /// Copies what another attempt needs; a body that arrives from the client is kept up to `max_body` bytes,
-    /// as long as `memory` has room.
-    pub(super) fn of(request: &mut Request, max_body: usize, memory: &Memory) -> Self {
+    /// as long as `memory` has room. One that somebody further out keeps already is kept as they do.
+    pub fn of(request: &mut Request, max_body: usize, memory: &Memory) -> Self {
         let head = request.again();
-        Self { head, body: Kept::of(&mut request.body, max_body, memory) }
+        Self { head, sent: false, body: Kept::of(&mut request.body, max_body, memory) }
     }
 
     /// Whether the body can be sent from its start.
-    pub(super) fn can_replay(&self) -> bool {
+    pub fn can_replay(&self) -> bool {
         match &self.body {
             Kept::Empty | Kept::Full(_) => true,
             Kept::Replay(handle) => handle.can_replay(),
-            Kept::Lost => false,
         }
     }
 
     /// What went wrong with the client's body, if something did.
-    pub(super) fn client_failure(&self) -> Option<Error> {
+    pub fn client_failure(&self) -> Option<Error> {
         if let Kept::Replay(handle) = &self.body { handle.failure() } else { None }
     }
 
     /// The body from its start. From now on the attempt before gets no more of it.
-    pub(super) fn body_again(&self) -> Option<RequestBody> {
+    pub fn body_again(&self) -> Option<RequestBody> {
         match &self.body {
             Kept::Empty => Some(RequestBody::Empty),
             Kept::Full(bytes) => Some(RequestBody::Full(bytes.clone())),
             Kept::Replay(handle) => Some(RequestBody::Replay(Box::new(handle.again()?))),
-            Kept::Lost => None,
         }
     }
 
     /// The request of the attempt under way.
-    pub(super) fn request(&self, body: RequestBody) -> Request {
+    pub fn request(&self, body: RequestBody) -> Request {
         let mut request = self.head.again();
         request.body = body;
         request
@@ -80,9 +81,10 @@ impl Kept {
                 *body = RequestBody::Replay(Box::new(replay));
                 Self::Replay(handle)
             }
-            wrapped @ RequestBody::Replay(_) => {
-                *body = wrapped;
-                Self::Lost
+            RequestBody::Replay(replay) => {
+                let handle = replay.handle();
+                *body = RequestBody::Replay(replay);
+                Self::Replay(handle)
             }
         }
     }
