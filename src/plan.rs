@@ -68,6 +68,12 @@ pub struct ServerPlan {
     pub idle_timeout: Duration,
     /// Without progress of a write.
     pub write_timeout: Duration,
+    /// The least bytes a second of bodies.
+    pub min_rate: u64,
+    /// Requests a connection may carry.
+    pub max_requests_per_connection: u32,
+    /// How old a connection may get.
+    pub max_connection_age: Duration,
     /// Without a byte either way on an upgraded connection.
     pub tunnel_timeout: Duration,
     /// The largest header section, in bytes.

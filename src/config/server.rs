@@ -22,6 +22,15 @@ pub struct ServerConfig {
     pub idle_timeout: Time,
     /// How long a write may make no progress because the client does not read.
     pub write_timeout: Time,
+    /// The fewest bytes a second a client may send of a request body, and take of a response that waits for
+    /// it, once it has taken ten seconds; `"0B"` for no such limit. HTTP/2 bodies of unknown length (gRPC
+    /// streams) are exempt.
+    pub min_rate: Size,
+    /// How many requests a connection may carry; then it is closed.
+    pub max_requests_per_connection: u32,
+    /// How old a connection may get; then it is closed once its requests are answered. It is up to a tenth
+    /// more, so that connections that came together do not all come back together.
+    pub max_connection_age: Time,
     /// How long an upgraded connection (WebSocket) may be silent in both directions.
     pub tunnel_timeout: Time,
     /// The largest header section; beyond it, 431.
@@ -50,6 +59,9 @@ impl Default for ServerConfig {
             body_timeout: Time::secs(30),
             idle_timeout: Time::secs(75),
             write_timeout: Time::secs(30),
+            min_rate: Size::new(64),
+            max_requests_per_connection: 100_000,
+            max_connection_age: Time::secs(86_400),
             tunnel_timeout: Time::secs(300),
             max_header_bytes: Size::kib(32),
             max_headers: 100,

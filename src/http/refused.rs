@@ -23,7 +23,6 @@ pub struct Refused {
     pub client: IpAddr,
     /// The scheme the client used.
     pub scheme: Scheme,
-    /// Its head as it came. `None` where it could not even be read: then the connection has answered by
-    /// itself, with a status and no content.
+    /// Its head as it came. `None` where it could not even be read.
     pub head: Option<Parts>,
 }

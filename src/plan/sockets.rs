@@ -23,7 +23,12 @@ pub(super) fn server(config: &ServerConfig, at: &Path, report: &mut Report) -> S
     let workers = config.workers.map(|workers| at_least_one("workers", workers));
     let max_connections = at_least_one("max_connections", config.max_connections);
     let max_headers = at_least_one("max_headers", config.max_headers);
-    for (key, time) in [("header_timeout", config.header_timeout), ("body_timeout", config.body_timeout)] {
+    at_least_one("max_requests_per_connection", config.max_requests_per_connection);
+    for (key, time) in [
+        ("header_timeout", config.header_timeout),
+        ("body_timeout", config.body_timeout),
+        ("max_connection_age", config.max_connection_age),
+    ] {
         if time.get().is_zero() {
             report.error_with_hint(&at.key(key), format!("`{key}` is zero"), "every request would time out");
         }
@@ -40,6 +45,9 @@ pub(super) fn server(config: &ServerConfig, at: &Path, report: &mut Report) -> S
         body_timeout: config.body_timeout.get(),
         idle_timeout: config.idle_timeout.get(),
         write_timeout: config.write_timeout.get(),
+        min_rate: config.min_rate.bytes(),
+        max_requests_per_connection: config.max_requests_per_connection,
+        max_connection_age: config.max_connection_age.get(),
         tunnel_timeout: config.tunnel_timeout.get(),
         max_header_bytes,
         max_headers,

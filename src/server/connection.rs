@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -25,7 +25,7 @@ use super::ingress::{self, Border};
 use super::io::WatchedIo;
 use super::streams::Streams;
 use super::tunnel::Tunnels;
-use super::watch::{ListenerId, Order, Timeouts, Watch, Watched};
+use super::watch::{Limits, ListenerId, Order, Watch, Watched};
 
 /// What all connections of a listener share.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub struct Context {
     pub http2: bool,
     /// Who watches over timeouts.
     pub watch: Watch,
-    /// The timeouts.
-    pub timeouts: Timeouts,
+    /// How long a connection may take over things.
+    pub limits: Limits,
     /// Upgraded connections.
     pub tunnels: Tunnels,
     /// Which listener it is.
@@ -51,7 +51,7 @@ pub struct Context {
 impl Context {
     /// Takes a new connection into the watch.
     pub fn enlist(&self) -> Arc<Watched> {
-        self.watch.enlist(self.timeouts, self.listener)
+        self.watch.enlist(self.limits, self.listener)
     }
 }
 
@@ -114,11 +114,11 @@ pub async fn serve_clear(mut io: Io, accepted: Accepted) {
 
 /// Serves a connection whose protocol is known.
 pub async fn serve_known(io: Io, spoken: Spoken, accepted: Accepted) {
-    serve(Box::new(WatchedIo::new(io, Bytes::new(), accepted.watched.clone())), spoken, accepted).await;
+    serve(Box::new(WatchedIo::new(io, BytesMut::new(), accepted.watched.clone())), spoken, accepted).await;
 }
 
 /// Reads until the bytes are an HTTP/2 preface or cannot become one. `None` when the client leaves before.
-async fn find_protocol(io: &mut Io, context: &Context) -> Option<(Spoken, Bytes)> {
+async fn find_protocol(io: &mut Io, context: &Context) -> Option<(Spoken, BytesMut)> {
     let mut ahead = BytesMut::with_capacity(PREFACE.len());
     loop {
         if ahead.len() < PREFACE.len() && io.read_buf(&mut ahead).await.ok()? == 0 {
@@ -127,9 +127,9 @@ async fn find_protocol(io: &mut Io, context: &Context) -> Option<(Spoken, Bytes)
         let length = ahead.len().min(PREFACE.len());
         let alike = PREFACE.get(..length) == ahead.get(..length);
         match (alike, context.http1, context.http2) {
-            (false, true, _) | (_, true, false) => return Some((Spoken::Http1, ahead.freeze())),
-            (_, false, _) => return Some((Spoken::Http2, ahead.freeze())),
-            (true, _, true) if length == PREFACE.len() => return Some((Spoken::Http2, ahead.freeze())),
+            (false, true, _) | (_, true, false) => return Some((Spoken::Http1, ahead)),
+            (_, false, _) => return Some((Spoken::Http2, ahead)),
+            (true, _, true) if length == PREFACE.len() => return Some((Spoken::Http2, ahead)),
             (true, _, true) => {}
         }
     }
@@ -155,10 +155,10 @@ async fn serve(mut io: Box<WatchedIo>, spoken: Spoken, accepted: Accepted) {
         let watched = watched.clone();
         Exchange::new(move || watched.wake())
     });
-    if let Some(interim) = &interim {
-        io.interleave(interim.clone());
-    }
     let connection = Arc::new(Connection { peer, slot, context, watched, spoken, interim });
+    if spoken == Spoken::Http1 {
+        io.speaks_http1(connection.clone());
+    }
     let requests = {
         let connection = connection.clone();
         service_fn(move |request| exchange::answer(request, &connection))
@@ -209,10 +209,11 @@ async fn rest<S>(parts: http1::Parts<TokioIo<Box<WatchedIo>>, S>, slot: &Slot) -
     Some(io)
 }
 
-/// Counts and logs a request of whose head too little came to be one, and that was answered without us.
+/// Counts and logs a request of whose head too little came to be one, where hyper answered it: its words were
+/// mixed with those of the response before.
 fn tell_of(connection: &Connection, broken: Option<hyper::Error>) {
     let error = match broken {
-        _ if connection.watched.was_told_of_timeout() => ClientError::HeadTimeout,
+        _ if connection.watched.was_told() => return,
         Some(error) if error.is_parse_too_large() => ClientError::HeadTooLarge,
         // hyper does not answer an HTTP/2 client where only HTTP/1 is spoken.
         Some(error) if error.is_parse() && !error.is_parse_version_h2() => {

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
+use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Version};
 use http_body::Body as _;
@@ -15,17 +16,18 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
 use crate::clock;
-use crate::error::{Error, InternalError};
+use crate::error::{ClientError, Error, InternalError};
 use crate::http::interim::Exchange;
 use crate::http::{Interim, Peer, RequestId};
 use crate::layers::respond;
 
 use super::connection::{Context, Slot, Spoken};
 use super::ingress;
-use super::outgoing::Outgoing;
-use super::watch::Watched;
+use super::outgoing::{self, Outgoing};
+use super::watch::{Order, Watched};
 
 /// What the requests of one connection share.
+#[derive(Debug)]
 pub(super) struct Connection {
     pub(super) peer: Arc<Peer>,
     pub(super) slot: Arc<Slot>,
@@ -37,6 +39,14 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// The answer to a client from whom no request could be read, as bytes. It is counted and logged like
+    /// others. HEAD is answered without content (RFC 9110 §9.3.2).
+    pub(super) fn refuse(&self, error: ClientError, method_is_head: bool) -> Bytes {
+        let now = clock::now();
+        let refused = ingress::refuse(error.into(), None, &self.peer, now);
+        outgoing::last_words(&self.context.gateway.refused(&refused), now, !method_is_head)
+    }
+
     /// Takes the interim responses of the next request.
     fn interim(&self, version: Version) -> Interim {
         match &self.interim {
@@ -66,9 +76,10 @@ impl InFlight {
         self.0.watched.cut();
     }
 
-    fn begin(connection: &Arc<Connection>, body: bool) -> Self {
-        connection.watched.request_begins(body);
-        Self(connection.clone())
+    /// And whether the connection may carry another request after this one.
+    fn begin(connection: &Arc<Connection>, body: bool) -> (Self, bool) {
+        let count = connection.watched.request_begins(body);
+        (Self(connection.clone()), count < connection.context.border.server.max_requests_per_connection)
     }
 }
 
@@ -83,13 +94,20 @@ pub(super) fn answer(
     request: http::Request<Incoming>,
     connection: &Arc<Connection>,
 ) -> impl Future<Output = Result<http::Response<Outgoing>, Infallible>> + use<> {
-    let in_flight = InFlight::begin(connection, !request.body().is_end_stream());
-    Caught { answer: respond_to(request, in_flight) }
+    let (in_flight, goes_on) = InFlight::begin(connection, !request.body().is_end_stream());
+    Caught { answer: respond_to(request, in_flight, goes_on) }
 }
 
-async fn respond_to(request: http::Request<Incoming>, in_flight: InFlight) -> http::Response<Outgoing> {
+async fn respond_to(
+    request: http::Request<Incoming>,
+    in_flight: InFlight,
+    goes_on: bool,
+) -> http::Response<Outgoing> {
     let connection = &*in_flight.0;
     let context = &*connection.context;
+    if !goes_on && connection.spoken == Spoken::Http2 {
+        connection.watched.give(Order::Drain);
+    }
     let (response, close) = match ingress::admit(request, &context.border, &connection.peer, clock::now()) {
         Ok(request) if request.target.path_and_query.as_str() == "*" => {
             (context.gateway.server_wide(request).await, false)
@@ -111,6 +129,7 @@ async fn respond_to(request: http::Request<Incoming>, in_flight: InFlight) -> ht
         }
         Err(refused) => (context.gateway.refused(&refused), connection.spoken == Spoken::Http1),
     };
+    let close = close || !goes_on && connection.spoken == Spoken::Http1;
     Outgoing::of(response, connection.spoken, close, Some(in_flight))
 }
 

@@ -67,7 +67,7 @@ pub fn admit(
         target,
         version: parts.version,
         headers: parts.headers,
-        body: take_body(body, &border.server),
+        body: take_body(body, parts.version, &border.server),
         received: now,
         deadline: None,
         peer: peer.clone(),
@@ -383,9 +383,12 @@ fn wants_websocket(request: &http::Request<HyperIncoming>) -> bool {
         })
 }
 
-fn take_body(body: HyperIncoming, server: &ServerPlan) -> RequestBody {
+fn take_body(body: HyperIncoming, version: Version, server: &ServerPlan) -> RequestBody {
     if body.is_end_stream() {
         return RequestBody::Empty;
     }
-    RequestBody::Incoming(Box::new(Incoming::new(body, Side::Client, server.body_timeout, server.max_body)))
+    // A stream of messages is silent between them.
+    let is_stream = version >= Version::HTTP_2 && body.size_hint().exact().is_none();
+    let body = Incoming::new(body, Side::Client, server.body_timeout, server.max_body);
+    RequestBody::Incoming(Box::new(body.at_least(if is_stream { 0 } else { server.min_rate })))
 }

@@ -1,5 +1,8 @@
-//! The IO of a downstream connection as hyper sees it: watched for progress, with what was read ahead put
-//! back.
+//! The IO of a downstream connection as hyper sees it: watched for progress, read along for what hyper does
+//! not look at ([`framing`](super::framing), [`frames`](super::frames)), with what was read ahead put back.
+//!
+//! Where hyper finds no request it answers by itself, with a status and nothing else. Such an answer is known
+//! by its time: nothing that was asked for is left to be written. The gateway's own takes its place.
 
 use std::future::poll_fn;
 use std::io;
@@ -8,20 +11,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::error::ClientError;
 use crate::http::interim::Exchange;
 use crate::net::Io;
 
+use super::exchange::Connection;
+use super::framing::{Found, Framing};
 use super::watch::{Order, Phase, Watched};
-
-/// What a client that is too slow with its head is told (RFC 9110 §15.5.9).
-const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// How much is read at once of what ends a rest.
 const AHEAD_MAX_BYTES: usize = 2048;
+
+/// How much of what follows a WebSocket handshake is kept until its outcome is known.
+const WITHHELD_MAX_BYTES: usize = 16 * 1024;
 
 /// How long a client that still sends while we close is listened to.
 const LINGER: Duration = Duration::from_secs(2);
@@ -32,12 +38,30 @@ const LINGER_MAX_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub struct WatchedIo {
     io: Io,
+    /// What was read and not yet read along.
+    raw: BytesMut,
+    /// What is for hyper to read next.
     ahead: Bytes,
+    along: Along,
     watched: Arc<Watched>,
+    /// Who answers where hyper does not ask.
+    connection: Option<Arc<Connection>>,
     linger: Option<Linger>,
-    /// What may be written ahead of a final response, and what of it is being written.
+    /// What may be written ahead of a final response.
     interim: Option<Exchange>,
-    interim_left: Bytes,
+    /// What of our own is being written.
+    own_left: Bytes,
+}
+
+/// What is read along.
+#[derive(Debug)]
+enum Along {
+    /// Nothing.
+    Nothing,
+    /// Where HTTP/1 messages end.
+    Http1(Framing),
+    /// Nothing more, for this was wrong.
+    Broken(&'static str, Framing),
 }
 
 /// A close that waits for a client which still sends.
@@ -47,25 +71,45 @@ struct Linger {
     read: usize,
 }
 
+/// What is known of a WebSocket handshake.
+enum Handshake {
+    /// How it ended; what follows can be read.
+    Known,
+    /// The client has left.
+    Left,
+}
+
 impl WatchedIo {
-    /// `ahead` is what was read already.
-    pub const fn new(io: Io, ahead: Bytes, watched: Arc<Watched>) -> Self {
-        Self { io, ahead, watched, linger: None, interim: None, interim_left: Bytes::new() }
+    /// `raw` is what was read already.
+    pub fn new(io: Io, raw: BytesMut, watched: Arc<Watched>) -> Self {
+        Self {
+            io,
+            raw,
+            ahead: Bytes::new(),
+            along: Along::Nothing,
+            watched,
+            connection: None,
+            linger: None,
+            interim: None,
+            own_left: Bytes::new(),
+        }
     }
 
-    /// Has interim responses be written ahead of final ones.
-    pub fn interleave(&mut self, interim: Exchange) {
-        self.interim = Some(interim);
+    /// HTTP/1 is spoken. Interim responses are written ahead of final ones.
+    pub(super) fn speaks_http1(&mut self, connection: Arc<Connection>) {
+        self.interim = connection.interim.clone();
+        self.connection = Some(connection);
+        self.along = Along::Http1(Framing::default());
     }
 
-    /// Writes what is left of interim responses that have begun to be written.
-    fn poll_interim_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.interim_left.is_empty() {
-            let polled = Pin::new(&mut self.io).poll_write(cx, &self.interim_left);
-            self.watched.wrote(polled.is_ready());
+    /// Writes what is left of what has begun to be written of our own.
+    fn poll_own_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.own_left.is_empty() {
+            let polled = Pin::new(&mut self.io).poll_write(cx, &self.own_left);
+            self.watched.wrote(written(&polled));
             match ready!(polled)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.interim_left.advance(written),
+                written => self.own_left.advance(written),
             }
         }
         Poll::Ready(Ok(()))
@@ -75,11 +119,11 @@ impl WatchedIo {
     /// they land between two messages of its own.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.poll_interim_left(cx))?;
+            ready!(self.poll_own_left(cx))?;
             let Some(bytes) = self.interim.as_ref().and_then(Exchange::take) else {
                 return Poll::Ready(Ok(()));
             };
-            self.interim_left = bytes;
+            self.own_left = bytes;
             // The final response may be waiting for this.
             cx.waker().wake_by_ref();
         }
@@ -96,13 +140,117 @@ impl WatchedIo {
             Poll::Ready(read.ok().map(|()| Bytes::copy_from_slice(few.filled())))
         })
         .await;
-        self.ahead = ahead.filter(|ahead| !ahead.is_empty())?;
+        let ahead = ahead.filter(|ahead| !ahead.is_empty())?;
+        // Some may be there already, in place of what was wrong.
+        self.ahead =
+            if self.ahead.is_empty() { ahead } else { [ahead, self.ahead.split_off(0)].concat().into() };
         Some(())
     }
 
     /// Has these bytes be what is read next.
     pub fn put_back(&mut self, ahead: Bytes) {
         self.ahead = ahead;
+    }
+
+    /// Has what has not been read along be read along, from `before` on in `buf`.
+    fn read_along(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let Along::Http1(framing) = &mut self.along else { return };
+        let bytes = buf.filled().get(before..).unwrap_or_default();
+        match framing.read(bytes) {
+            Found::Nothing => {}
+            Found::Handshake(at) => {
+                // What there is of it in `raw` came later.
+                let later = self.raw.split();
+                self.raw.extend_from_slice(bytes.get(at..).unwrap_or_default());
+                self.raw.unsplit(later);
+                buf.set_filled(before + at);
+            }
+            Found::Fault { at, instead, reason } => {
+                buf.set_filled(before + at);
+                self.ahead = Bytes::from_static(instead);
+                self.raw.clear();
+                self.along = Along::Broken(reason, std::mem::take(framing));
+                if at == 0 {
+                    self.give_ahead(buf);
+                }
+            }
+        }
+    }
+
+    fn give_ahead(&mut self, buf: &mut ReadBuf<'_>) {
+        let length = self.ahead.len().min(buf.remaining());
+        buf.put_slice(self.ahead.get(..length).unwrap_or_default());
+        self.ahead.advance(length);
+    }
+
+    /// Waits for the outcome of a WebSocket handshake. Meanwhile the client may leave, or say more, which is
+    /// kept.
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Handshake>> {
+        let Along::Http1(framing) = &mut self.along else { return Poll::Ready(Ok(Handshake::Known)) };
+        if !framing.is_handshake() {
+            return Poll::Ready(Ok(Handshake::Known));
+        }
+        if self.watched.is_handed_over() {
+            self.along = Along::Nothing;
+            return Poll::Ready(Ok(Handshake::Known));
+        }
+        if self.watched.is_quiet_after(framing.heads()) {
+            framing.handshake_failed();
+            return Poll::Ready(Ok(Handshake::Known));
+        }
+        while self.raw.len() < WITHHELD_MAX_BYTES {
+            let mut few = [0; AHEAD_MAX_BYTES];
+            let mut few = ReadBuf::new(&mut few);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut few))?;
+            match few.filled() {
+                [] if self.raw.is_empty() => return Poll::Ready(Ok(Handshake::Left)),
+                [] => break,
+                more => self.raw.extend_from_slice(more),
+            }
+        }
+        // The flush after which the outcome is known wakes the connection.
+        Poll::Pending
+    }
+
+    /// Whether what follows a WebSocket handshake is withheld.
+    fn withholds(&self) -> bool {
+        matches!(&self.along, Along::Http1(framing) if framing.is_handshake())
+    }
+
+    /// Whether it is, although the handshake has failed by now.
+    fn withholds_too_long(&self) -> bool {
+        let Along::Http1(framing) = &self.along else { return false };
+        framing.is_handshake() && self.watched.is_quiet_after(framing.heads())
+    }
+
+    /// What is wrong where hyper begins to write this although nobody asked for anything.
+    fn refused_by_hyper(&self, begins: &[u8]) -> Option<ClientError> {
+        if !self.watched.is_quiet() || self.watched.is_handed_over() {
+            return None;
+        }
+        Some(match begins.strip_prefix(b"HTTP/1.1 ")?.get(..3)? {
+            b"431" => ClientError::HeadTooLarge,
+            b"414" => ClientError::TargetTooLong,
+            b"400" => ClientError::BadRequest(match self.along {
+                Along::Broken(reason, _) => reason,
+                Along::Nothing | Along::Http1(_) => "malformed_head",
+            }),
+            _ => return None,
+        })
+    }
+
+    /// Has the gateway's answer be written in hyper's place. It is counted and logged then.
+    fn answer(&mut self, error: ClientError) -> bool {
+        let Some(connection) = self.connection.as_ref().filter(|_| !self.watched.was_told()) else {
+            return false;
+        };
+        let framing = match &self.along {
+            Along::Http1(framing) | Along::Broken(_, framing) => Some(framing),
+            Along::Nothing => None,
+        };
+        self.own_left = connection.refuse(error, framing.is_some_and(Framing::method_is_head));
+        self.watched.told();
+        true
     }
 
     /// Reads what a client still sends, and drops it. Closing with data unread makes the kernel reset the
@@ -129,6 +277,14 @@ impl WatchedIo {
     }
 }
 
+/// How much a write took; `None` while it waits.
+fn written(polled: &Poll<io::Result<usize>>) -> Option<usize> {
+    match polled {
+        Poll::Ready(written) => Some(written.as_ref().map_or(0, |written| *written)),
+        Poll::Pending => None,
+    }
+}
+
 impl Drop for WatchedIo {
     fn drop(&mut self) {
         // A body that ends with its connection looks complete after a FIN: only a reset tells an HTTP/1.0
@@ -143,9 +299,7 @@ impl AsyncRead for WatchedIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.ahead.is_empty() {
-            let length = this.ahead.len().min(buf.remaining());
-            buf.put_slice(this.ahead.get(..length).unwrap_or_default());
-            this.ahead.advance(length);
+            this.give_ahead(buf);
             this.watched.bytes_read();
             return Poll::Ready(Ok(()));
         }
@@ -154,21 +308,36 @@ impl AsyncRead for WatchedIo {
             // The head was complete after all, at that very moment: its request is answered before the end.
             Order::HeadTimeout if this.watched.phase() == Phase::Busy => {}
             Order::HeadTimeout => {
-                if this.watched.phase() == Phase::Head && !this.watched.was_told_of_timeout() {
+                if this.watched.phase() == Phase::Head && this.answer(ClientError::HeadTimeout) {
                     // No response is under way while a head is read, so this cannot land inside one. One try
                     // is enough: the socket's buffer has room unless the client also refuses to read.
-                    let _ = Pin::new(&mut this.io).poll_write(cx, TOO_SLOW);
+                    let _ = this.poll_own_left(cx);
                     let _ = Pin::new(&mut this.io).poll_flush(cx);
-                    this.watched.told_of_timeout();
                 }
                 return Poll::Ready(Ok(()));
             }
             Order::End => return Poll::Ready(Ok(())),
         }
+        match this.along {
+            Along::Broken(..) => return Poll::Ready(Ok(())),
+            Along::Http1(_) if this.withholds() => {
+                if let Handshake::Left = ready!(this.poll_handshake(cx))? {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            Along::Http1(_) | Along::Nothing => {}
+        }
         let before = buf.filled().len();
-        let result = ready!(Pin::new(&mut this.io).poll_read(cx, buf));
+        let result = if this.raw.is_empty() {
+            ready!(Pin::new(&mut this.io).poll_read(cx, buf))
+        } else {
+            let length = this.raw.len().min(buf.remaining());
+            buf.put_slice(&this.raw.split_to(length));
+            Ok(())
+        };
         if buf.filled().len() > before {
             this.watched.bytes_read();
+            this.read_along(buf, before);
         }
         Poll::Ready(result)
     }
@@ -177,9 +346,12 @@ impl AsyncRead for WatchedIo {
 impl AsyncWrite for WatchedIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_interim_left(cx))?;
+        ready!(this.poll_own_left(cx))?;
+        if this.refused_by_hyper(buf).is_some_and(|error| this.answer(error)) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let polled = Pin::new(&mut this.io).poll_write(cx, buf);
-        this.watched.wrote(polled.is_ready());
+        this.watched.wrote(written(&polled));
         polled
     }
 
@@ -189,9 +361,13 @@ impl AsyncWrite for WatchedIo {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_interim_left(cx))?;
+        ready!(this.poll_own_left(cx))?;
+        let begins = bufs.first().map(|first| &**first).unwrap_or_default();
+        if this.refused_by_hyper(begins).is_some_and(|error| this.answer(error)) {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         let polled = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
-        this.watched.wrote(polled.is_ready());
+        this.watched.wrote(written(&polled));
         polled
     }
 
@@ -205,6 +381,9 @@ impl AsyncWrite for WatchedIo {
         // TLS keeps what it has encrypted until the socket takes it.
         let polled = Pin::new(&mut this.io).poll_flush(cx);
         this.watched.flushed(polled.is_ready());
+        if this.withholds_too_long() {
+            cx.waker().wake_by_ref();
+        }
         polled
     }
 

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod client_address;
 pub mod connection;
 mod exchange;
+pub mod framing;
 pub mod ingress;
 pub mod io;
 pub mod listener;
@@ -17,6 +18,7 @@ pub mod streams;
 pub mod tls;
 pub mod tunnel;
 pub mod watch;
+pub mod watched;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,7 +48,7 @@ use listener::{Listener, Serving};
 use shutdown::Drained;
 use tls::CertificateError;
 use tunnel::Tunnels;
-use watch::{ListenerId, Timeouts, Watch};
+use watch::{Limits, ListenerId, Watch};
 
 /// How long the access log may take to write its last lines.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
@@ -300,7 +302,7 @@ impl Server {
             http1: listener.http1,
             http2: listener.http2,
             watch: self.watch.clone(),
-            timeouts: Timeouts::new(server.header_timeout, server.idle_timeout, server.write_timeout),
+            limits: Limits::new(server),
             tunnels: self.tunnels.clone(),
             listener: id,
         };

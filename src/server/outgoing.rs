@@ -2,12 +2,14 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::CONNECTION;
 use http_body::{Body as _, Frame, SizeHint};
 
+use crate::clock::Now;
 use crate::error::Error;
 use crate::http::{Body, Response};
 
@@ -96,4 +98,31 @@ impl http_body::Body for Outgoing {
         }
         hint
     }
+}
+
+/// A response as the bytes of the last message on an HTTP/1 connection, with or without its content, which
+/// must be in memory.
+pub(super) fn last_words(response: &Response, now: Now, content: bool) -> Bytes {
+    let body = response.body.as_full().unwrap_or_default();
+    let mut bytes = Vec::with_capacity(512 + body.len());
+    let mut put = |part: &[u8]| bytes.extend_from_slice(part);
+    put(b"HTTP/1.1 ");
+    put(response.status.as_str().as_bytes());
+    put(b" ");
+    put(response.status.canonical_reason().unwrap_or_default().as_bytes());
+    for (name, value) in &response.headers {
+        put(b"\r\n");
+        put(name.as_str().as_bytes());
+        put(b": ");
+        put(value.as_bytes());
+    }
+    put(b"\r\nconnection: close\r\ndate: ");
+    put(httpdate::fmt_http_date(SystemTime::from(now.wall)).as_bytes());
+    put(b"\r\ncontent-length: ");
+    put(itoa::Buffer::new().format(body.len()).as_bytes());
+    put(b"\r\n\r\n");
+    if content {
+        put(body);
+    }
+    bytes.into()
 }

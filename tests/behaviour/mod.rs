@@ -4,6 +4,7 @@ mod attempts;
 mod bad_input;
 mod cache;
 mod cache_metrics;
+mod connections;
 mod ejection;
 mod fallback;
 mod forwarding;

@@ -7,7 +7,7 @@ const GOOD: &[Case] = &[
     passed(
         "extensions are read over and not sent on",
         "9112 §7.1.1",
-        post!("transfer-encoding: chunked", "2;a\r\nhe\r\n3;b=c;d=\"e\"\r\nllo\r\n0;f\r\n\r\n"),
+        post!("transfer-encoding: chunked", "2;a\r\nhe\r\n3 ; b=c\t;d=\"e \u{e9}\"\r\nllo\r\n0;f\r\n\r\n"),
         &["POST /\nhost: a\ntransfer-encoding: chunked\n\nhello"],
     ),
     passed(
@@ -56,6 +56,19 @@ const BAD: &[Case] = &[
     cut("more data than the size says", "9112 §7.1", chunked!("4\r\nhello\r\n0\r\n\r\n")),
     cut("LF in an extension", "9112 §7.1.1", chunked!("5;a\nhello\r\n0\r\n\r\n")),
     cut("CR in an extension", "9112 §7.1.1", chunked!("5;a\rb\r\nhello\r\n0\r\n\r\n")),
+    cut("NUL in an extension", "9112 §7.1.1", chunked!("5;a\0b\r\nhello\r\n0\r\n\r\n")),
+    cut("a control character in an extension", "9112 §7.1.1", chunked!("5;a=\x01\r\nhello\r\n0\r\n\r\n")),
+    cut("DEL in an extension", "9112 §7.1.1", chunked!("5;a=\"\x7f\"\r\nhello\r\n0\r\n\r\n")),
+    cut("a vertical tab before an extension", "9112 §7.1.1", chunked!("5\x0b;a\r\nhello\r\n0\r\n\r\n")),
+    cut("LF in the extension of the last chunk", "9112 §7.1.1", chunked!("5\r\nhello\r\n0;a\n\r\n")),
+    cut("LF at the end of an extension", "9112 §7.1.1", chunked!("5;a\nhello\r\n0\r\n\r\n")),
+    cut(
+        "LF at the end of an extension, and what would be a request",
+        "9112 §7.1.1",
+        chunked!("2;\nxx\r\n2a\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n\r\n0\r\n\r\n"),
+    ),
+    cut("LF alone at a trailer's end", "9112 §2.2", chunked!("5\r\nhello\r\n0\r\nx: y\n\r\n")),
+    cut("LF alone before a trailer", "9112 §2.2", chunked!("5\r\nhello\r\n0\r\n\nx: y\r\n\r\n")),
     cut(
         "a quoted line end in an extension",
         "9112 §7.1.1",

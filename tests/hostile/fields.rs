@@ -1,13 +1,39 @@
 //! The bytes of a head: lines, names, values.
 
-use super::{Case, answered, passed, passed_and_closed, refused, run};
+use super::{Case, Seen, answered, passed, passed_and_closed, refused, run};
 
 const LINES: &[Case] = &[
-    passed(
-        "LF alone ends a line of a head, and is not sent on",
+    // RFC 9112 §2.2 lets a server take LF alone for a line's end. We do not.
+    refused("LF alone at all ends", "9112 §2.2", b"GET / HTTP/1.1\nhost: a\nx: y\n\n"),
+    refused("LF alone after the request line", "9112 §2.2", b"GET / HTTP/1.1\nhost: a\r\n\r\n"),
+    refused("LF alone after a field", "9112 §2.2", b"GET / HTTP/1.1\r\nhost: a\nx: y\r\n\r\n"),
+    refused("LF alone at the end of the head", "9112 §2.2", b"GET / HTTP/1.1\r\nhost: a\r\n\n"),
+    refused("LF LF at the end of the head", "9112 §2.2", b"GET / HTTP/1.1\r\nhost: a\n\n"),
+    refused("LF alone before a request", "9112 §2.2", b"\nGET / HTTP/1.1\r\nhost: a\r\n\r\n"),
+    refused(
+        "LF alone hides a field",
         "9112 §2.2",
-        b"GET / HTTP/1.1\nhost: a\nx: y\n\n",
-        &["GET /\nhost: a\nx: y"],
+        b"GET / HTTP/1.1\r\nhost: a\r\nx: y\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    refused(
+        "LF alone hides a request",
+        "9112 §2.2",
+        b"GET / HTTP/1.1\r\nhost: a\r\nx: y\n\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n",
+    ),
+    Case {
+        first: &[200],
+        seen: Seen::Exactly(&["GET /1\nhost: a"]),
+        ..refused(
+            "LF alone after a good request",
+            "9112 §2.2",
+            b"GET /1 HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\nhost: a\r\n\r\n",
+        )
+    },
+    passed(
+        "LF in a body",
+        "9112 §6.2",
+        post!("content-length: 12", "\n\nGET /\n\r\n\n\n"),
+        &["POST /\ncontent-length: 12\nhost: a\n\n\n\nGET /\n\r\n\n\n"],
     ),
     passed(
         "an empty line before a request",

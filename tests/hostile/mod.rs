@@ -40,6 +40,7 @@ macro_rules! host {
     };
 }
 
+mod answers;
 mod cache;
 mod chunks;
 mod fields;
