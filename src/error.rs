@@ -89,6 +89,13 @@ pub enum Refusal {
     NoRoute,
     /// A route matches but for its method: 405, with these in `Allow`.
     MethodNotAllowed(HeaderValue),
+    /// The client may not use the route, or it cannot be found out whether it may (`auth`).
+    Denied {
+        /// Why.
+        why: Denial,
+        /// How it can prove who it is, for a 401.
+        challenges: Arc<[HeaderValue]>,
+    },
     /// A rate limit: 429, with the `RateLimit` fields.
     RateLimited {
         /// When a token is free again.
@@ -123,12 +130,41 @@ impl Refusal {
         match self {
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::Denied { why, .. } => why.as_str(),
             Self::RateLimited { .. } => "rate_limited",
             Self::RateQueueFull { .. } => "rate_queue_full",
             Self::QueueFull { .. } => "queue_full",
             Self::QueueTimeout { .. } => "queue_timeout",
             Self::PurgeDenied => "purge_denied",
             Self::OnlyIfCached => "only_if_cached",
+        }
+    }
+}
+
+/// Why a client is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// Its address is not one that may come: 403.
+    Address,
+    /// It says nothing about who it is: 401.
+    NoCredentials,
+    /// What it says is wrong, or whose it is was disabled: 401.
+    BadCredentials,
+    /// It is known, and this route is not for it: 403.
+    NotAllowed,
+}
+
+impl Denial {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Address, Self::NoCredentials, Self::BadCredentials, Self::NotAllowed];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "address_denied",
+            Self::NoCredentials => "no_credentials",
+            Self::BadCredentials => "bad_credentials",
+            Self::NotAllowed => "consumer_not_allowed",
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::error::Refusal;
 use crate::http::{Refused, Request, Response};
 use crate::layers::access_log::{AccessLog, LogWriter};
 use crate::layers::admission::Gate;
+use crate::layers::auth::Guard;
 use crate::layers::budget::Ledger;
 use crate::layers::cache::Store;
 use crate::layers::cache::purge::Control;
@@ -80,6 +81,8 @@ pub struct Table {
     limiters: HashMap<(String, String), Arc<Limiter>>,
     /// What is known for hedging, by route and upstream.
     tallies: HashMap<(String, String), Arc<Tally>>,
+    /// Who watches which route.
+    guards: HashMap<String, Arc<Guard>>,
     plan: Plan,
 }
 
@@ -230,8 +233,14 @@ impl Table {
         for (name, origin) in &plan.upstreams {
             origins.insert(name.clone(), Origin::build(name, origin, before, &shared.metrics)?);
         }
-        let mut builder =
-            Builder { origins: &origins, before, shared, limiters: HashMap::new(), tallies: HashMap::new() };
+        let mut builder = Builder {
+            origins: &origins,
+            before,
+            shared,
+            limiters: HashMap::new(),
+            tallies: HashMap::new(),
+            guards: HashMap::new(),
+        };
         let mut routes = Vec::new();
         for route in &plan.routes {
             let (stack, cache) = builder.stack(route)?;
@@ -245,9 +254,11 @@ impl Table {
             routes.push((route.matching.clone(), route.priority, built));
         }
         let routes = RouteTable::new(routes);
-        let Builder { limiters, tallies, .. } = builder;
-        let unrouted = AccessLog::new(UNROUTED, None, shared.log.clone(), &shared.metrics, ());
-        Ok(Self { routes, unrouted, origins, limiters, tallies, plan: plan.clone() })
+        let Builder { limiters, tallies, guards, .. } = builder;
+        let secrets = plan.routes.iter().filter_map(|route| route.auth.secret_parameter());
+        let unrouted =
+            AccessLog::new(UNROUTED, None, shared.log.clone(), &shared.metrics, ()).hiding(secrets);
+        Ok(Self { routes, unrouted, origins, limiters, tallies, guards, plan: plan.clone() })
     }
 }
 

@@ -25,8 +25,8 @@
 //!
 //! ```text
 //! listener → connection → ingress → route → AccessLog → TransformResponse → Respond → TransformRequest
-//!         → Deadline → BodyLimit → RateLimit → Cache → RateLimit (origin) → Admission → Retry → Hedge
-//!         → Balance → pool → origin
+//!         → Deadline → BodyLimit → Auth → RateLimit → Cache → RateLimit (origin) → Admission → Retry
+//!         → Hedge → Balance → pool → origin
 //! ```
 //!
 //! # Where the design was changed, and why

@@ -2,6 +2,7 @@
 
 use crate::layers::access_log::AccessLog;
 use crate::layers::admission::Admission;
+use crate::layers::auth::Auth;
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::cache::Cache;
 use crate::layers::deadline::Deadline;
@@ -26,9 +27,11 @@ inner!(impl for Balance);
 /// - `TransformRequest`, so that cache and upstream see the rewritten request.
 /// - `Deadline`, so that one time bound covers delays, queues, attempts and bodies.
 /// - `BodyLimit`, so that too large a body is refused before it costs anything.
+/// - `Auth`, outside limits and cache: who is not let in uses up nobody's quota and learns nothing of what is
+///   stored, and those inside know who it is.
 /// - `RateLimit`, outside the cache: a limit is policy for everyone, hits included.
 pub type Policy<S> =
-    AccessLog<TransformResponse<Respond<TransformRequest<Deadline<BodyLimit<RateLimit<S>>>>>>>;
+    AccessLog<TransformResponse<Respond<TransformRequest<Deadline<BodyLimit<Auth<RateLimit<S>>>>>>>>;
 
 /// What a route to an upstream has inside its policy.
 ///

@@ -12,6 +12,7 @@ use super::listener::ListenerConfig;
 use super::route::RouteConfig;
 use super::upstream::UpstreamConfig;
 use super::words::{Kind, Words};
+use crate::layers::auth::config::{AuthConfig, ConsumerConfig, KeysConfig};
 use crate::layers::fallback::config::{FallbackConfig, FallbackResponseConfig};
 use crate::layers::hedge::config::HedgeConfig;
 use crate::upstream::config::{EndpointConfig, HealthConfig};
@@ -110,6 +111,7 @@ pub fn full() -> Config {
         name: "example".to_owned(),
         upstream: Some("example".to_owned()),
         rate_limit: limit.into_iter().collect(),
+        auth: Some(AuthConfig { keys: Some(KeysConfig::default()), ..AuthConfig::default() }),
         hedge: Some(HedgeConfig::default()),
         fallback: vec![FallbackConfig {
             respond: Some(FallbackResponseConfig::default()),
@@ -119,6 +121,7 @@ pub fn full() -> Config {
     };
     Config {
         listener: vec![ListenerConfig::default()],
+        consumer: [("example".to_owned(), ConsumerConfig::default())].into(),
         upstream: [("example".to_owned(), upstream)].into(),
         route: vec![route],
         ..Config::default()

@@ -48,6 +48,7 @@ use std::path::{Path as FilePath, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::layers::auth::config::ConsumerConfig;
 use crate::layers::cache::config::StoreConfig;
 use crate::report::{Path, Report};
 use node::{Node, Span, Value};
@@ -68,6 +69,8 @@ pub struct Config {
     pub listener: Vec<listener::ListenerConfig>,
     /// The store of responses, one for all routes.
     pub cache: StoreConfig,
+    /// Who uses the APIs, by name: for routes with `auth`.
+    pub consumer: BTreeMap<String, ConsumerConfig>,
     /// The APIs behind the gateway, by name.
     pub upstream: BTreeMap<String, upstream::UpstreamConfig>,
     /// What happens to which request.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::layers::auth::config::AuthConfig;
 use crate::layers::cache::config::CacheConfig;
 use crate::layers::fallback::config::FallbackConfig;
 pub use crate::layers::fixed::config::{FixedConfig, RedirectConfig};
@@ -50,6 +51,9 @@ pub struct RouteConfig {
     /// Changes to the response's fields on the way to the client.
     #[serde(default)]
     pub response_headers: HeaderRulesConfig,
+    /// Who may use it; everybody where this is not given.
+    #[serde(default)]
+    pub auth: Option<AuthConfig>,
     /// Rate limits; a request must pass all.
     #[serde(default)]
     pub rate_limit: Vec<RateLimitConfig>,
@@ -85,6 +89,7 @@ impl Default for RouteConfig {
             rewrite: RewriteConfig::default(),
             request_headers: HeaderRulesConfig::default(),
             response_headers: HeaderRulesConfig::default(),
+            auth: None,
             rate_limit: Vec::new(),
             cache: CacheConfig::default(),
             retry: RetryConfig::default(),

@@ -8,6 +8,7 @@ use super::{Origin, Shared, Table, TableError};
 use crate::layers::Inner;
 use crate::layers::access_log::AccessLog;
 use crate::layers::admission::Admission;
+use crate::layers::auth::{Auth, Guard};
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::budget::Budget;
 use crate::layers::cache::Cache;
@@ -32,6 +33,7 @@ pub(super) struct Builder<'a> {
     pub(super) shared: &'a Shared,
     pub(super) limiters: HashMap<(String, String), Arc<Limiter>>,
     pub(super) tallies: HashMap<(String, String), Arc<Tally>>,
+    pub(super) guards: HashMap<String, Arc<Guard>>,
 }
 
 impl Builder<'_> {
@@ -50,19 +52,22 @@ impl Builder<'_> {
     }
 
     fn policy<S: Inner>(
-        &self,
+        &mut self,
         route: &RoutePlan,
         upstream: Option<&str>,
         limits: Vec<Arc<Limiter>>,
         inner: S,
     ) -> Policy<S> {
+        let guard = self.guard(route);
         let metrics = &self.shared.metrics;
         let limited = RateLimit::new(limits, metrics, &route.name, inner);
-        let bounded = BodyLimit::new(route.max_body, limited);
+        let guarded = Auth::new(guard, metrics, &route.name, limited);
+        let bounded = BodyLimit::new(route.max_body, guarded);
         let timed = Deadline::new(route.timeout, bounded);
         let rewritten = TransformRequest::new(&route.transform, timed);
         let transformed = TransformResponse::new(&route.transform, Respond::new(rewritten));
         AccessLog::new(&route.name, upstream, self.shared.log.clone(), metrics, transformed)
+            .hiding(route.auth.secret_parameter())
     }
 
     fn upstream_stack(&mut self, route: &RoutePlan) -> Option<(ToUpstream, Option<Control>)> {
@@ -117,6 +122,18 @@ impl Builder<'_> {
         let memory = self.shared.memory.clone();
         let keep = Keep { methods: retry.methods.clone(), max_body: retry.max_body, memory };
         Some(Fallback::new(rules, keep, &self.shared.metrics, &route.name, inner))
+    }
+
+    /// Who watches the route, where there is something to watch.
+    fn guard(&mut self, route: &RoutePlan) -> Option<Arc<Guard>> {
+        if route.auth.is_nothing() {
+            return None;
+        }
+        let kept = self.before.and_then(|table| table.guards.get(&route.name));
+        let kept = kept.filter(|kept| *kept.plan() == route.auth).cloned();
+        let guard = kept.unwrap_or_else(|| Arc::new(Guard::new(route.auth.clone())));
+        self.guards.insert(route.name.clone(), Arc::clone(&guard));
+        Some(guard)
     }
 
     /// What is known of the route's requests to the upstream.

@@ -9,6 +9,8 @@ use std::time::Duration;
 /// The notes of one request. Each field belongs to the layer named.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
+    /// auth: who the request is from.
+    pub consumer: Option<Arc<str>>,
     /// cache: `hit`, `miss`, `stale`, `revalidated`, `collapsed`, `pass`, ...
     pub cache: Option<&'static str>,
     /// cache: why.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::ServerPlan;
 use crate::config::Config;
 use crate::config::route::RouteConfig;
+use crate::layers::auth::plan::{AuthPlan, Consumers};
 use crate::layers::cache::plan::CachePlan;
 use crate::layers::cache::purge::PurgePlan;
 use crate::layers::fallback::{FallbackPlan, ToPlan};
@@ -15,7 +16,7 @@ use crate::layers::hedge::HedgePlan;
 use crate::layers::rate_limit::plan::LimitPlan;
 use crate::layers::retry::plan::RetryPlan;
 use crate::layers::transform::plan::TransformPlan;
-use crate::layers::{cache, deadline, fallback, hedge, rate_limit, retry, transform};
+use crate::layers::{auth, cache, deadline, fallback, hedge, rate_limit, retry, transform};
 use crate::report::{Path, Report, nearest};
 use crate::route;
 use crate::route::lint::Candidate;
@@ -36,6 +37,8 @@ pub struct RoutePlan {
     pub transform: TransformPlan,
     /// For the whole request.
     pub timeout: Duration,
+    /// Who may use it.
+    pub auth: AuthPlan,
     /// Rate limits.
     pub limits: Vec<LimitPlan>,
     /// Who answers.
@@ -91,6 +94,7 @@ pub(super) fn routes(config: &Config, server: &ServerPlan, at: &Path, report: &m
     if config.route.is_empty() {
         report.warn(at, "there is no route, so every request gets 404", "add [[route]]");
     }
+    let consumers = auth::plan_consumers(&config.consumer, &Path::root().key("consumer"), report);
     let mut names = BTreeSet::new();
     let mut plans = Vec::new();
     for (index, route) in config.route.iter().enumerate() {
@@ -104,7 +108,7 @@ pub(super) fn routes(config: &Config, server: &ServerPlan, at: &Path, report: &m
                 "log and metrics tell routes apart by name",
             );
         }
-        plans.push(one_route(route, config, server, &at, report));
+        plans.push(one_route(route, config, server, &consumers, &at, report));
     }
     let mut candidates = Vec::new();
     for (index, plan) in plans.iter().enumerate() {
@@ -119,6 +123,7 @@ fn one_route(
     route: &RouteConfig,
     config: &Config,
     server: &ServerPlan,
+    consumers: &Consumers,
     at: &Path,
     report: &mut Report,
 ) -> RoutePlan {
@@ -127,7 +132,10 @@ fn one_route(
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     let (rewrite, requests, responses) = (&route.rewrite, &route.request_headers, &route.response_headers);
     let transform = transform::plan::plan(rewrite, requests, responses, &names, at, report);
-    let answer = answer(route, config, &names, at, report);
+    let auth = auth(route, config, consumers, &transform, at, report);
+    let consumer = auth.methods.as_ref().map(|methods| &methods.header);
+    let limits = rate_limit::plan::plan(&route.rate_limit, consumer, &at.key("rate_limit"), report);
+    let answer = answer(route, config, &names, &auth, at, report);
     matching.capture_only(|name| {
         let answers = matches!(&answer, AnswerPlan::Fixed(fixed) if fixed.uses(name));
         answers || transform.uses(name)
@@ -139,15 +147,37 @@ fn one_route(
         max_body: route.max_body.map_or(server.max_body, |size| size.bytes()),
         transform,
         timeout: deadline::plan(route.timeout, &at.key("timeout"), report),
-        limits: rate_limit::plan::plan(&route.rate_limit, &at.key("rate_limit"), report),
+        limits,
+        auth,
         answer,
     }
+}
+
+/// Who may use a route, and what clients of any route may not pretend.
+fn auth(
+    route: &RouteConfig,
+    config: &Config,
+    consumers: &Consumers,
+    transform: &TransformPlan,
+    at: &Path,
+    report: &mut Report,
+) -> AuthPlan {
+    let known = config.consumer.keys().map(String::as_str).collect();
+    let auth = route.auth.as_ref().map(|auth| auth::plan(auth, consumers, &known, &at.key("auth"), report));
+    let mut auth = auth.unwrap_or_default();
+    auth.strip = auth::own_fields(config.route.iter().filter_map(|route| route.auth.as_ref()));
+    if auth.methods.is_none() {
+        // What the operator says here takes the place of what a client says.
+        auth.strip.retain(|name| !transform.request.set.iter().any(|(set, _)| set == name));
+    }
+    auth
 }
 
 fn answer(
     route: &RouteConfig,
     config: &Config,
     names: &[&str],
+    auth: &AuthPlan,
     at: &Path,
     report: &mut Report,
 ) -> AnswerPlan {
@@ -155,6 +185,9 @@ fn answer(
     if route.cache.purge.is_none() {
         // What is wrong with it is reported once, for all routes.
         cache.purge = PurgePlan::plan(&config.cache.purge, &Path::root(), &mut Report::new());
+    }
+    if let Some(methods) = &auth.methods {
+        cache.serve_consumers(&methods.header, methods.public_cache, auth.takes_authorization());
     }
     let retry = retry::plan::plan(&route.retry, &at.key("retry"), report);
     let hedge = route.hedge.as_ref().map(|config| hedge::plan(config, &at.key("hedge"), report));

@@ -30,6 +30,11 @@ impl Secret {
         self.0.len()
     }
 
+    /// The text itself, for who works with it; never for a message.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// Whether it can be sent as a bearer token (RFC 6750 §2.1, without insisting on base64).
     pub fn is_sendable(&self) -> bool {
         self.0.bytes().all(|byte| byte.is_ascii_graphic())

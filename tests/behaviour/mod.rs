@@ -1,6 +1,7 @@
 //! What the gateway does, seen from outside: each test is one sentence that users may rely on.
 
 mod attempts;
+mod auth;
 mod bad_input;
 mod cache;
 mod cache_metrics;

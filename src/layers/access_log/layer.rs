@@ -14,6 +14,7 @@ use crate::http::{Refused, Request, Response};
 use crate::layers::{Inner, inner};
 use crate::metrics::Metrics;
 
+use super::hidden::Hidden;
 use super::recorder::{Pending, Recorder};
 use super::writer::LogWriter;
 
@@ -34,6 +35,16 @@ impl<S> AccessLog<S> {
         inner: S,
     ) -> Self {
         Self { recorder: Arc::new(Recorder::new(route, upstream, writer, metrics)), inner }
+    }
+
+    /// The same without the values of these parameters of queries: they are secrets.
+    #[must_use]
+    pub fn hiding<'a>(mut self, parameters: impl IntoIterator<Item = &'a str>) -> Self {
+        // Nobody else has it yet.
+        if let Some(recorder) = Arc::get_mut(&mut self.recorder) {
+            recorder.hidden = Hidden::new(parameters);
+        }
+        self
     }
 
     /// Records a request that was refused before there was a request to pass on, and answered with

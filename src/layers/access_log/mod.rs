@@ -27,6 +27,7 @@
 
 pub mod config;
 mod encode;
+mod hidden;
 mod layer;
 pub mod plan;
 mod record;

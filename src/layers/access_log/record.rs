@@ -49,7 +49,7 @@ pub struct Asked<'a> {
     /// Host and port.
     pub host: &'a [u8],
     /// Path and query.
-    pub path: &'a str,
+    pub path: &'a [u8],
     /// What the client speaks.
     pub version: Version,
     /// The route that matched.
@@ -225,7 +225,7 @@ fn begin_json(out: &mut Vec<u8>, asked: &Asked<'_>) {
     fields.string(&key!("method"), Some(asked.method.as_bytes()));
     fields.string(&key!("scheme"), Some(asked.scheme.as_str().as_bytes()));
     fields.string(&key!("host"), Some(asked.host));
-    fields.quoted(&key!("path"), |out| encode::string(out, asked.path.as_bytes(), MAX_PATH));
+    fields.quoted(&key!("path"), |out| encode::string(out, asked.path, MAX_PATH));
     fields.string(&key!("protocol"), Some(protocol(asked.version).as_bytes()));
 }
 
@@ -239,7 +239,7 @@ fn begin_text(out: &mut Vec<u8>, asked: &Asked<'_>) {
     out.extend_from_slice(asked.scheme.as_str().as_bytes());
     out.extend_from_slice(b"://");
     encode::string(out, asked.host, MAX_VALUE);
-    encode::string(out, asked.path.as_bytes(), MAX_PATH);
+    encode::string(out, asked.path, MAX_PATH);
     out.push(b' ');
     out.extend_from_slice(protocol(asked.version).as_bytes());
     out.push(b'"');
@@ -254,6 +254,7 @@ fn end_fields(fields: &mut Fields<'_>, answered: &Answered<'_>) {
     if *bytes_received > 0 {
         fields.number(&key!("bytes_received"), *bytes_received);
     }
+    fields.string(&key!("consumer"), notes.consumer.as_deref().map(str::as_bytes));
     fields.string(&key!("cache"), notes.cache.map(str::as_bytes));
     fields.string(&key!("cache_reason"), notes.cache_reason.map(str::as_bytes));
     if notes.attempts > 0 {

@@ -12,6 +12,7 @@ use crate::http::trail::Notes;
 use crate::http::{End, Held, Refused, Request, RequestBody, Response, Trail};
 use crate::metrics::{Counter, Histogram, Level, Metrics};
 
+use super::hidden::Hidden;
 use super::record::{Answered, Asked, Line, Outcome};
 use super::requests::{MethodIndex, Requests};
 use super::writer::LogWriter;
@@ -25,6 +26,8 @@ pub(super) struct Recorder {
     route: Box<str>,
     upstream: Option<Box<str>>,
     writer: Option<LogWriter>,
+    /// What of targets is not written.
+    pub(super) hidden: Hidden,
     requests: Requests,
     seconds: Histogram,
     request_bytes: Counter,
@@ -53,6 +56,7 @@ impl Recorder {
             route: route.into(),
             upstream: upstream.map(Box::from),
             writer,
+            hidden: Hidden::default(),
             requests: Requests::new(route, metrics),
             seconds: metrics.histogram(
                 "forebay_request_seconds",
@@ -80,7 +84,7 @@ impl Recorder {
         self.in_flight.add(1);
         let line = self.writer.as_ref().map(|writer| {
             request.trail = Trail::kept();
-            (Line::begin(writer.format(), &self.asked(request)), request.trail.clone())
+            (self.asked(request, |asked| Line::begin(writer.format(), asked)), request.trail.clone())
         });
         State {
             received: request.received,
@@ -115,48 +119,51 @@ impl Recorder {
                 outcome: Outcome::Complete,
                 notes: &Notes { error: Some(refused.error.as_str()), ..Notes::default() },
             };
-            let line = Line::begin(writer.format(), &self.asked_in_vain(refused));
+            let line = self.asked_in_vain(refused, |asked| Line::begin(writer.format(), asked));
             writer.append(|out| line.end(&answered, out));
         }
     }
 
-    fn asked_in_vain<'a>(&'a self, refused: &'a Refused) -> Asked<'a> {
+    fn asked_in_vain(&self, refused: &Refused, begin: impl FnOnce(&Asked<'_>) -> Line) -> Line {
         let head = refused.head.as_ref();
         let field = |name: HeaderName| head?.headers.get(name).map(|value| value.as_bytes());
         let uri = head.map(|head| &head.uri);
         let authority = uri.and_then(|uri| uri.authority()).map(|authority| authority.as_str().as_bytes());
-        Asked {
+        let path = uri.and_then(|uri| uri.path_and_query()).map_or("-", |path| path.as_str());
+        let referer = field(REFERER).map(|referer| self.hidden.of(referer));
+        begin(&Asked {
             time: refused.received.wall,
             id: &refused.id,
             client: refused.client,
             method: head.map_or("-", |head| head.method.as_str()),
             scheme: refused.scheme,
             host: authority.or_else(|| field(HOST)).unwrap_or_default(),
-            path: uri.and_then(|uri| uri.path_and_query()).map_or("-", |path| path.as_str()),
+            path: &self.hidden.of(path.as_bytes()),
             version: head.map_or(Version::HTTP_11, |head| head.version),
             route: &self.route,
             upstream: self.upstream.as_deref(),
             user_agent: field(USER_AGENT),
-            referer: field(REFERER),
-        }
+            referer: referer.as_deref(),
+        })
     }
 
-    fn asked<'a>(&'a self, request: &'a Request) -> Asked<'a> {
+    fn asked(&self, request: &Request, begin: impl FnOnce(&Asked<'_>) -> Line) -> Line {
         let field = |name: HeaderName| request.headers.get(name).map(|value| value.as_bytes());
-        Asked {
+        let referer = field(REFERER).map(|referer| self.hidden.of(referer));
+        begin(&Asked {
             time: request.received.wall,
             id: &request.id,
             client: request.client,
             method: request.method.as_str(),
             scheme: request.target.scheme,
             host: request.target.authority.as_bytes(),
-            path: request.target.path_and_query.as_str(),
+            path: &self.hidden.of(request.target.path_and_query.as_str().as_bytes()),
             version: request.version,
             route: &self.route,
             upstream: self.upstream.as_deref(),
             user_agent: field(USER_AGENT),
-            referer: field(REFERER),
-        }
+            referer: referer.as_deref(),
+        })
     }
 
     fn close(&self, state: &State, duration: Duration, outcome: Outcome) {

@@ -348,6 +348,7 @@ async fn a_text_line_reads_from_left_to_right() {
 fn notes() -> impl Strategy<Value = Notes> {
     (any::<[u32; 4]>(), proptest::option::of(any::<String>()), any::<Option<u16>>()).prop_map(
         |([attempts, queue, delayed, upstream], endpoint, upstream_status)| Notes {
+            consumer: None,
             cache: Some("hit"),
             cache_reason: Some("fresh"),
             attempts,
@@ -379,7 +380,7 @@ proptest! {
             method: &method,
             scheme: Scheme::Http,
             host: &host,
-            path: &path,
+            path: path.as_bytes(),
             version: Version::HTTP_2,
             route: &route,
             upstream: None,

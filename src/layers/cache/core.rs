@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPIRES, HeaderMap, PRAGMA};
+use http::header::{CACHE_CONTROL, COOKIE, EXPIRES, HeaderMap, PRAGMA};
 
 use crate::clock::Wall;
 use crate::http::{Request, Response, Scheme, Target, fields};
@@ -86,7 +86,7 @@ impl Core {
     /// waited for by others.
     pub fn is_restricted(&self, request: &HeaderMap) -> bool {
         let plan = &self.plan;
-        plan.authorization != AuthorizationUse::Shared && request.contains_key(AUTHORIZATION)
+        plan.authorization != AuthorizationUse::Shared && plan.came_authorized(request)
             || plan.cookie == CookieUse::Explicit && plan.ttl.is_own() && request.contains_key(COOKIE)
     }
 

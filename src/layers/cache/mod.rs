@@ -61,6 +61,7 @@ pub mod arrival;
 pub mod bypass;
 pub mod collapse;
 pub mod config;
+mod consumers;
 pub mod core;
 pub mod dates;
 pub mod directives;

@@ -99,6 +99,8 @@ pub struct CachePlan {
     pub store_set_cookie: bool,
     /// Whether answers to requests with `Authorization` are.
     pub authorization: AuthorizationUse,
+    /// Whether every request came with `Authorization`, though it has it no more.
+    pub authorized: bool,
     /// Whether answers to requests with `Cookie` are.
     pub cookie: CookieUse,
     /// In place of the origin's `Cache-Control`.
@@ -181,6 +183,7 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         tags: TagRules::plan(config, &at.key("tags_header"), report),
         store_set_cookie: config.store_set_cookie,
         authorization: plan_authorization(config, at, report),
+        authorized: false,
         cookie: if config.key.cookies.is_empty() { config.cookie } else { CookieUse::Shared },
         cache_control: plan_cache_control(config.cache_control.as_deref(), at, report),
         bypass: BypassRules::plan(&config.bypass, &at.key("bypass"), report),

@@ -15,8 +15,8 @@
 //!   and a `Content-Location` that is the target itself (RFC 9110 §9.3.3).
 
 use http::header::{
-    AUTHORIZATION, CONTENT_LOCATION, COOKIE, DATE, ETAG, EXPIRES, HeaderMap, HeaderName, IF_MATCH,
-    IF_UNMODIFIED_SINCE, LAST_MODIFIED, SET_COOKIE, VARY,
+    CONTENT_LOCATION, COOKIE, DATE, ETAG, EXPIRES, HeaderMap, HeaderName, IF_MATCH, IF_UNMODIFIED_SINCE,
+    LAST_MODIFIED, SET_COOKIE, VARY,
 };
 use http::{Method, StatusCode};
 
@@ -200,7 +200,7 @@ fn check_audience(exchange: &Exchange<'_>, plan: &CachePlan) -> Result<(), NotSt
     // RFC 9111 §3.5
     let shared = directives.public || directives.must_revalidate || directives.s_maxage.is_some();
     if plan.authorization == AuthorizationUse::Explicit
-        && exchange.request_headers.contains_key(AUTHORIZATION)
+        && plan.came_authorized(exchange.request_headers)
         && !shared
     {
         return Err(NotStored::Authorization);

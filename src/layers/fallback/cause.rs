@@ -61,6 +61,7 @@ impl Cause {
                 Refusal::QueueFull { .. } | Refusal::QueueTimeout { .. } => Some(Self::Overload),
                 Refusal::NoRoute
                 | Refusal::MethodNotAllowed(_)
+                | Refusal::Denied { .. }
                 | Refusal::RateLimited { .. }
                 | Refusal::RateQueueFull { .. }
                 | Refusal::PurgeDenied

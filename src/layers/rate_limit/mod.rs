@@ -17,7 +17,7 @@
 //!     "#,
 //! )?;
 //! let mut report = Report::new();
-//! let plans = rate_limit::plan(&[config], &Path::root(), &mut report);
+//! let plans = rate_limit::plan(&[config], None, &Path::root(), &mut report);
 //! assert!(!report.has_errors());
 //!
 //! let limiter = plans.into_iter().next().map(Limiter::new).ok_or("one plan")?;

@@ -114,8 +114,14 @@ impl Quota {
     }
 }
 
-/// Validates a route's limits; `at` is the path of the array.
-pub fn plan(configs: &[RateLimitConfig], at: &Path, report: &mut Report) -> Vec<LimitPlan> {
+/// Validates a route's limits; `at` is the path of the array, `consumer` the field that tells whom a request
+/// is from, where that is known.
+pub fn plan(
+    configs: &[RateLimitConfig],
+    consumer: Option<&HeaderName>,
+    at: &Path,
+    report: &mut Report,
+) -> Vec<LimitPlan> {
     if configs.len() > MAX_LIMITS {
         report.error(
             at,
@@ -132,16 +138,21 @@ pub fn plan(configs: &[RateLimitConfig], at: &Path, report: &mut Report) -> Vec<
                 "names tell limits apart in `RateLimit-Policy`, log and metrics: give each its own",
             );
         }
-        plans.push(plan_one(config, &at, report));
+        plans.push(plan_one(config, consumer, &at, report));
     }
     plans
 }
 
-fn plan_one(config: &RateLimitConfig, at: &Path, report: &mut Report) -> LimitPlan {
+fn plan_one(
+    config: &RateLimitConfig,
+    consumer: Option<&HeaderName>,
+    at: &Path,
+    report: &mut Report,
+) -> LimitPlan {
     check_name(&config.name, &at.key("name"), report);
     LimitPlan {
         name: config.name.clone(),
-        key: plan_key(&config.key, &at.key("key"), report),
+        key: plan_key(&config.key, consumer, &at.key("key"), report),
         quota: plan_quota(config, at, report),
         excess: plan_excess(config, at, report),
         scope: config.scope,
@@ -165,18 +176,20 @@ fn check_name(name: &str, at: &Path, report: &mut Report) {
     }
 }
 
-fn plan_key(text: &str, at: &Path, report: &mut Report) -> KeyPlan {
-    const KINDS: &str = "`client_ip`, `global`, `header:NAME`, `query:NAME` or `cookie:NAME`";
+fn plan_key(text: &str, consumer: Option<&HeaderName>, at: &Path, report: &mut Report) -> KeyPlan {
+    const KINDS: &str = "`client_ip`, `global`, `header:NAME`, `query:NAME`, `cookie:NAME` or `consumer`";
     let key = match text.split_once(':').map_or((text, None), |(kind, name)| (kind, Some(name))) {
         ("client_ip", None) => Some(KeyPlan::ClientIp),
         ("global", None) => Some(KeyPlan::Global),
         ("consumer", None) => {
-            report.error_with_hint(
-                at,
-                "`consumer` cannot be counted: there is no authentication yet to tell consumers apart",
-                "until then, count the credential itself, like \"header:x-api-key\"",
-            );
-            return KeyPlan::ClientIp;
+            if consumer.is_none() {
+                report.error_with_hint(
+                    at,
+                    "`consumer` cannot be counted: the route has no authentication to tell consumers apart",
+                    "add `auth` to the route, like `auth = { keys = {} }`",
+                );
+            }
+            Some(consumer.map_or(KeyPlan::ClientIp, |header| KeyPlan::Header(header.clone())))
         }
         ("header", Some(name)) => HeaderName::try_from(name).ok().map(KeyPlan::Header),
         ("query", Some(name)) => (!name.is_empty()).then(|| KeyPlan::Query(name.to_owned())),

@@ -55,7 +55,7 @@ mod plans {
     fn plan(texts: &[&str]) -> (Vec<LimitPlan>, Report) {
         let configs: Vec<RateLimitConfig> = texts.iter().map(|text| toml::from_str(text).unwrap()).collect();
         let mut report = Report::new();
-        let plans = super::super::plan(&configs, &Path::root().key("rate_limit"), &mut report);
+        let plans = super::super::plan(&configs, None, &Path::root().key("rate_limit"), &mut report);
         assert_eq!(plans.len(), configs.len());
         (plans, report)
     }
@@ -66,7 +66,7 @@ mod plans {
             ("name = ''\nrate = '1/s'", "name", "needs a name"),
             ("name = 'a\"b'\nrate = '1/s'", "name", "ASCII"),
             ("name = 'a b'\nrate = '1/s'", "name", "ASCII"),
-            ("name = 'x'\nrate = '1/s'\nkey = 'consumer'", "key", "authentication"),
+            ("name = 'x'\nrate = '1/s'\nkey = 'consumer'", "key", "no authentication"),
             ("name = 'x'\nrate = '1/s'\nkey = 'clientip'", "key", "did you mean `client_ip`"),
             ("name = 'x'\nrate = '1/s'\nkey = 'header'", "key", "header:NAME"),
             ("name = 'x'\nrate = '1/s'\nkey = 'header:'", "key", "no valid name"),
@@ -322,7 +322,7 @@ mod keys {
     fn keyer(text: &str) -> Keyer {
         let config = format!("name = 'x'\nrate = '1/s'\nkey = '{text}'");
         let mut report = Report::new();
-        let plans = super::super::plan(&[toml::from_str(&config).unwrap()], &Path::root(), &mut report);
+        let plans = super::super::plan(&[toml::from_str(&config).unwrap()], None, &Path::root(), &mut report);
         assert!(!report.has_errors());
         Keyer::new(plans[0].key.clone())
     }

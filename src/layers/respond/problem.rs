@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::error::{ClientError, Error, InternalError, Refusal, UpstreamErrorKind};
+use crate::error::{ClientError, Denial, Error, InternalError, Refusal, UpstreamErrorKind};
 use crate::http::{Body, RequestId, Response, fields};
 
 /// What is said about an error.
@@ -51,7 +51,7 @@ pub fn response(error: &Error, id: &RequestId) -> Response {
         headers.insert(RETRY_AFTER, whole_seconds(wait));
     }
     for (name, value) in own_fields(error) {
-        headers.insert(name, value);
+        headers.append(name, value);
     }
     response
 }
@@ -68,6 +68,11 @@ fn own_fields(error: &Error) -> Vec<(HeaderName, HeaderValue)> {
         Error::Refused(Refusal::MethodNotAllowed(allowed)) => vec![(ALLOW, allowed.clone())],
         Error::Client(ClientError::MethodRefused) => {
             vec![(ALLOW, HeaderValue::from_static(fields::ALL_METHODS))]
+        }
+        Error::Refused(Refusal::Denied { why, challenges })
+            if denied(*why).status == StatusCode::UNAUTHORIZED =>
+        {
+            challenges.iter().map(|challenge| (WWW_AUTHENTICATE, challenge.clone())).collect()
         }
         Error::Refused(Refusal::RateLimited { fields, .. }) => fields.to_vec(),
         Error::Client(_) | Error::Refused(_) | Error::Upstream(_) | Error::Internal(_) => Vec::new(),
@@ -142,6 +147,7 @@ fn refused(refusal: &Refusal) -> Problem {
         Refusal::MethodNotAllowed(_) => {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, LIMITED, "This route does not take this method.")
         }
+        Refusal::Denied { why, .. } => denied(*why),
         Refusal::RateLimited { retry_after, .. } => {
             Problem::new(StatusCode::TOO_MANY_REQUESTS, LIMITED, "A rate limit is exceeded.")
                 .after(*retry_after)
@@ -166,6 +172,20 @@ fn refused(refusal: &Refusal) -> Problem {
             LIMITED,
             "Only a stored response was wanted; there is none.",
         ),
+    }
+}
+
+const fn denied(why: Denial) -> Problem {
+    const DENIED: &str = "http_request_denied";
+    match why {
+        Denial::Address => Problem::new(StatusCode::FORBIDDEN, DENIED, "This route is not for your address."),
+        Denial::NoCredentials => {
+            Problem::new(StatusCode::UNAUTHORIZED, DENIED, "This route wants to know who you are.")
+        }
+        Denial::BadCredentials => {
+            Problem::new(StatusCode::UNAUTHORIZED, DENIED, "These credentials are not good here.")
+        }
+        Denial::NotAllowed => Problem::new(StatusCode::FORBIDDEN, DENIED, "This route is not for you."),
     }
 }
 
