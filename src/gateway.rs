@@ -23,6 +23,7 @@ use crate::layers::auth::Guard;
 use crate::layers::budget::Ledger;
 use crate::layers::cache::Store;
 use crate::layers::cache::purge::Control;
+use crate::layers::compress::Kept;
 use crate::layers::fixed::ServerWide;
 use crate::layers::hedge::Tally;
 use crate::layers::rate_limit::Limiter;
@@ -59,6 +60,8 @@ pub struct Shared {
     pub memory: Memory,
     /// The stored responses.
     pub store: Arc<Store>,
+    /// Encoded forms of what is stored.
+    pub kept: Arc<Kept>,
     /// The access log, unless it is off.
     pub log: Option<LogWriter>,
 }

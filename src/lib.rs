@@ -25,8 +25,8 @@
 //!
 //! ```text
 //! listener → connection → ingress → route → AccessLog → TransformResponse → Respond → TransformRequest
-//!         → Deadline → BodyLimit → Auth → RateLimit → Cache → RateLimit (origin) → Admission → Retry
-//!         → Hedge → Balance → pool → origin
+//!         → Deadline → BodyLimit → Auth → RateLimit → Compress → Fallback → Cache → RateLimit (origin)
+//!         → Admission → Retry → Hedge → Balance → pool → origin
 //! ```
 //!
 //! # Where the design was changed, and why
@@ -49,6 +49,10 @@
 //!   off a pass-through request.
 //! - **An idle HTTP/1 connection is taken apart** ([`server::connection`]) and built again at its next bytes:
 //!   hyper's buffers for 10,000 of them were 170 MiB.
+//! - **Compression is pushed into** `flate2`, `brotli` and `zstd` ([`http::coding`]), not pulled through
+//!   `async-compression`, which wraps the same three: our bodies come as frames with trailers, are flushed
+//!   when their source waits, and go off the event loop piece by piece. All of it would have been around
+//!   that.
 //! - **The text format of metrics is our own encoder**: `prometheus-client` writes OpenMetrics, whose
 //!   counters look untyped to readers of the older format.
 

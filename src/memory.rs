@@ -28,11 +28,15 @@ pub enum Use {
     Filling,
     /// Bodies of requests, kept for another attempt.
     Replay,
+    /// Encoders at work.
+    Encoding,
+    /// Encoded forms of what is in the store.
+    Encoded,
 }
 
 impl Use {
     /// All, in the order of their discriminants.
-    pub const ALL: [Self; 3] = [Self::Stored, Self::Filling, Self::Replay];
+    pub const ALL: [Self; 5] = [Self::Stored, Self::Filling, Self::Replay, Self::Encoding, Self::Encoded];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
@@ -40,6 +44,8 @@ impl Use {
             Self::Stored => "stored",
             Self::Filling => "filling",
             Self::Replay => "replay",
+            Self::Encoding => "encoding",
+            Self::Encoded => "encoded",
         }
     }
 }
@@ -93,11 +99,13 @@ impl Memory {
 
 impl Ledger {
     const fn of(&self, what: Use) -> &AtomicU64 {
-        let [stored, filling, replay] = &self.by_use;
+        let [stored, filling, replay, encoding, encoded] = &self.by_use;
         match what {
             Use::Stored => stored,
             Use::Filling => filling,
             Use::Replay => replay,
+            Use::Encoding => encoding,
+            Use::Encoded => encoded,
         }
     }
 }
@@ -191,7 +199,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for bytes in 0..2000 {
-                        let mut hold = memory.hold(Use::ALL[bytes % 3]);
+                        let mut hold = memory.hold(Use::ALL[bytes % Use::ALL.len()]);
                         if hold.try_grow(bytes as u64) {
                             assert!(hold.bytes() <= 1000);
                         }

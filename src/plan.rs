@@ -19,7 +19,7 @@ use crate::layers::access_log::plan::{Destination, LogPlan};
 use crate::layers::admission::plan::AdmissionPlan;
 use crate::layers::cache::plan::StorePlan;
 use crate::layers::cache::purge::PurgePlan;
-use crate::layers::{access_log, admission, cache};
+use crate::layers::{access_log, admission, cache, compress};
 use crate::report::{Path, Report};
 use crate::units::Secret;
 use crate::upstream;
@@ -38,6 +38,8 @@ pub struct Plan {
     pub listeners: Vec<ListenerPlan>,
     /// The store of responses.
     pub store: StorePlan,
+    /// What encoded forms of stored responses may take, in bytes.
+    pub kept: u64,
     /// The APIs behind, by name.
     pub upstreams: BTreeMap<String, OriginPlan>,
     /// The routes, in the file's order.
@@ -138,6 +140,12 @@ impl Plan {
                 &config.cache,
                 config.server.memory_limit,
                 &root.key("cache"),
+                &mut report,
+            ),
+            kept: compress::plan_kept(
+                &config.compress,
+                config.server.memory_limit.bytes(),
+                &root.key("compress"),
                 &mut report,
             ),
             upstreams: upstreams(&config.upstream, &root.key("upstream"), &mut report),

@@ -5,6 +5,7 @@ use crate::layers::admission::Admission;
 use crate::layers::auth::Auth;
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::cache::Cache;
+use crate::layers::compress::Compress;
 use crate::layers::deadline::Deadline;
 use crate::layers::fallback::Fallback;
 use crate::layers::fixed::Fixed;
@@ -35,13 +36,14 @@ pub type Policy<S> =
 
 /// What a route to an upstream has inside its policy.
 ///
+/// - `Compress`, outside the cache: what is stored is the plain form, which answers everybody and each range.
 /// - `Fallback`, outside the cache: a stored answer comes first, and what another upstream answers is never
 ///   stored as this one's.
 /// - `Cache`, outside admission: a hit never takes a permit, and a refusal can be answered with a stale
 ///   entry.
 /// - `RateLimit` once more, for limits that count only what goes to the origin.
 /// - `Attempts`, of this upstream.
-pub type ToUpstream = Fallback<Cache<RateLimit<Attempts>>, Attempts>;
+pub type ToUpstream = Compress<Fallback<Cache<RateLimit<Attempts>>, Attempts>>;
 
 /// What sends requests to one upstream, the route's own or one it falls back on.
 ///
@@ -52,11 +54,14 @@ pub type ToUpstream = Fallback<Cache<RateLimit<Attempts>>, Attempts>;
 /// - `Balance`: the endpoint, its pool, the origin.
 pub type Attempts = Admission<Retry<Hedge<Balance>>>;
 
+/// What a route that answers itself has inside its policy.
+pub type Answered = Compress<Fixed>;
+
 /// A route's layers.
 #[derive(Debug)]
 pub enum Stack {
     /// To an upstream.
     Upstream(Box<Policy<ToUpstream>>),
     /// To a redirect or fixed response of our own.
-    Fixed(Box<Policy<Fixed>>),
+    Fixed(Box<Policy<Answered>>),
 }

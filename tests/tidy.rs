@@ -30,11 +30,14 @@ const RANKS: [(&str, u8); 21] = [
 ];
 
 /// Who may name what; everyone else goes through them.
-const NAMES: [(&str, &[&str]); 5] = [
+const NAMES: [(&str, &[&str]); 8] = [
     ("hyper", &["src/server/", "src/upstream/", "src/net/", "src/http/"]),
     ("hyper_util", &["src/server/", "src/upstream/", "src/net/", "src/http/"]),
     ("moka", &["src/layers/cache/store.rs"]),
     ("governor", &["src/layers/rate_limit/limiter.rs"]),
+    ("brotli", &["src/http/coding.rs"]),
+    ("flate2", &["src/http/coding.rs"]),
+    ("zstd", &["src/http/coding.rs"]),
     ("SystemTime::now", &["src/clock.rs"]),
 ];
 

@@ -13,6 +13,7 @@ use super::route::RouteConfig;
 use super::upstream::UpstreamConfig;
 use super::words::{Kind, Words};
 use crate::layers::auth::config::{AuthConfig, ConsumerConfig, KeysConfig};
+use crate::layers::compress::config::CompressConfig;
 use crate::layers::fallback::config::{FallbackConfig, FallbackResponseConfig};
 use crate::layers::hedge::config::HedgeConfig;
 use crate::upstream::config::{EndpointConfig, HealthConfig};
@@ -117,6 +118,7 @@ pub fn full() -> Config {
             respond: Some(FallbackResponseConfig::default()),
             ..FallbackConfig::default()
         }],
+        compress: Some(CompressConfig::default()),
         ..RouteConfig::default()
     };
     Config {

@@ -50,6 +50,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::layers::auth::config::ConsumerConfig;
 use crate::layers::cache::config::StoreConfig;
+use crate::layers::compress::config::KeptConfig;
 use crate::report::{Path, Report};
 use node::{Node, Span, Value};
 
@@ -71,6 +72,8 @@ pub struct Config {
     pub cache: StoreConfig,
     /// Who uses the APIs, by name: for routes with `auth`.
     pub consumer: BTreeMap<String, ConsumerConfig>,
+    /// Compressed forms of stored responses, for all routes that compress.
+    pub compress: KeptConfig,
     /// The APIs behind the gateway, by name.
     pub upstream: BTreeMap<String, upstream::UpstreamConfig>,
     /// What happens to which request.

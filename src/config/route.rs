@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::layers::auth::config::AuthConfig;
 use crate::layers::cache::config::CacheConfig;
+use crate::layers::compress::config::CompressConfig;
 use crate::layers::fallback::config::FallbackConfig;
 pub use crate::layers::fixed::config::{FixedConfig, RedirectConfig};
 use crate::layers::hedge::config::HedgeConfig;
@@ -57,6 +58,9 @@ pub struct RouteConfig {
     /// Rate limits; a request must pass all.
     #[serde(default)]
     pub rate_limit: Vec<RateLimitConfig>,
+    /// Compression of responses; none where this is not given.
+    #[serde(default)]
+    pub compress: Option<CompressConfig>,
     /// Caching.
     #[serde(default)]
     pub cache: CacheConfig,
@@ -91,6 +95,7 @@ impl Default for RouteConfig {
             response_headers: HeaderRulesConfig::default(),
             auth: None,
             rate_limit: Vec::new(),
+            compress: None,
             cache: CacheConfig::default(),
             retry: RetryConfig::default(),
             hedge: None,

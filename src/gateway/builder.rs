@@ -13,6 +13,7 @@ use crate::layers::body_limit::BodyLimit;
 use crate::layers::budget::Budget;
 use crate::layers::cache::Cache;
 use crate::layers::cache::purge::Control;
+use crate::layers::compress::Compress;
 use crate::layers::deadline::Deadline;
 use crate::layers::fallback::{Fallback, FallbackPlan, Keep, Rule, To, ToPlan};
 use crate::layers::fixed::Fixed;
@@ -41,7 +42,8 @@ impl Builder<'_> {
         let outer = self.limits(route, Scope::All);
         Ok(match &route.answer {
             AnswerPlan::Fixed(fixed) => {
-                (Stack::Fixed(Box::new(self.policy(route, None, outer, Fixed::new(fixed.clone())))), None)
+                let inner = self.compress(route, Fixed::new(fixed.clone()));
+                (Stack::Fixed(Box::new(self.policy(route, None, outer, inner))), None)
             }
             AnswerPlan::Upstream { name, .. } => {
                 let (inner, cache) =
@@ -70,6 +72,11 @@ impl Builder<'_> {
             .hiding(route.auth.secret_parameter())
     }
 
+    fn compress<S>(&self, route: &RoutePlan, inner: S) -> Compress<S> {
+        let Shared { kept, metrics, .. } = self.shared;
+        Compress::new(route.compress.clone(), kept, metrics, &route.name, inner)
+    }
+
     fn upstream_stack(&mut self, route: &RoutePlan) -> Option<(ToUpstream, Option<Control>)> {
         let AnswerPlan::Upstream { name, cache, hedge, fallbacks, .. } = &route.answer else { return None };
         let limits = self.limits(route, Scope::Origin);
@@ -82,7 +89,7 @@ impl Builder<'_> {
         let space = namespace(route, name);
         let cache = Cache::new(cache.clone(), space, store, budget, metrics, &route.name, limited);
         let control = cache.control();
-        Some((self.fallback(route, fallbacks, cache)?, control))
+        Some((self.compress(route, self.fallback(route, fallbacks, cache)?), control))
     }
 
     /// What sends the route's requests to one upstream.

@@ -7,6 +7,7 @@
 //! waits.
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -18,6 +19,7 @@ use tokio::time::Sleep;
 use crate::clock::Instant;
 use crate::error::{Error, UpstreamError, UpstreamErrorKind};
 
+use super::encoded::Encoded;
 use super::held::{End, Held};
 use super::incoming::Incoming;
 use super::parts::PartsReader;
@@ -29,6 +31,7 @@ pub struct Body {
     source: Source,
     cutoff: Cutoff,
     held: Vec<Box<dyn Held>>,
+    stored: Option<NonZeroU64>,
 }
 
 /// When the source is given up.
@@ -62,9 +65,11 @@ enum Source {
     Shared(Box<SharedReader>),
     Parts(Box<PartsReader>),
     Incoming(Box<Incoming>),
+    Encoded(Box<Encoded>),
 }
 
 /// A run of stored chunks: `Arc`ed, so that many readers share them.
+#[derive(Clone)]
 pub struct Chunks {
     chunks: Arc<[Bytes]>,
     next: usize,
@@ -146,8 +151,26 @@ impl Body {
         Self::from_source(Source::Incoming(Box::new(incoming)))
     }
 
+    /// A body on its way through an encoder.
+    pub fn encoded(encoded: Encoded) -> Self {
+        Self::from_source(Source::Encoded(Box::new(encoded)))
+    }
+
     const fn from_source(source: Source) -> Self {
-        Self { source, cutoff: Cutoff::Never, held: Vec::new() }
+        Self { source, cutoff: Cutoff::Never, held: Vec::new(), stored: None }
+    }
+
+    /// Says that this answers with the whole of a stored response, by its number; 0 says nothing.
+    #[must_use]
+    pub const fn of_stored(mut self, number: u64) -> Self {
+        self.stored = NonZeroU64::new(number);
+        self
+    }
+
+    /// The number of the stored response that this is the whole body of, or would be but for the method: the
+    /// same bytes as long as the process lives.
+    pub const fn stored(&self) -> Option<NonZeroU64> {
+        self.stored
     }
 
     /// Keeps `held` until this body ends. A body that has nothing (more) to deliver releases it at its drop.
@@ -160,15 +183,30 @@ impl Body {
         match &self.source {
             Source::Empty => Some(&[]),
             Source::Full(bytes) => Some(bytes),
-            Source::Chunks(_) | Source::Shared(_) | Source::Parts(_) | Source::Incoming(_) => None,
+            Source::Chunks(_)
+            | Source::Shared(_)
+            | Source::Parts(_)
+            | Source::Incoming(_)
+            | Source::Encoded(_) => None,
         }
+    }
+
+    /// The same bytes once more, where all are in memory; what is held stays here.
+    pub fn again(&self) -> Option<Self> {
+        let source = match &self.source {
+            Source::Empty => Source::Empty,
+            Source::Full(bytes) => Source::Full(bytes.clone()),
+            Source::Chunks(chunks) => Source::Chunks(chunks.clone()),
+            Source::Shared(_) | Source::Parts(_) | Source::Incoming(_) | Source::Encoded(_) => return None,
+        };
+        Some(Self::from_source(source).of_stored(self.stored.map_or(0, NonZeroU64::get)))
     }
 
     /// Whether no part of it has yet to arrive from anywhere.
     pub const fn is_in_memory(&self) -> bool {
         match &self.source {
             Source::Empty | Source::Full(_) | Source::Chunks(_) => true,
-            Source::Shared(_) | Source::Parts(_) | Source::Incoming(_) => false,
+            Source::Shared(_) | Source::Parts(_) | Source::Incoming(_) | Source::Encoded(_) => false,
         }
     }
 
@@ -213,6 +251,7 @@ impl Source {
             Self::Shared(reader) => reader.poll_frame(cx),
             Self::Parts(reader) => reader.poll_frame(cx),
             Self::Incoming(incoming) => incoming.poll_frame(cx),
+            Self::Encoded(encoded) => encoded.poll_frame(cx),
         }
     }
 
@@ -224,6 +263,7 @@ impl Source {
             Self::Shared(reader) => reader.is_end_stream(),
             Self::Parts(reader) => reader.is_end_stream(),
             Self::Incoming(incoming) => incoming.is_end_stream(),
+            Self::Encoded(encoded) => encoded.is_end_stream(),
         }
     }
 }
@@ -272,6 +312,7 @@ impl http_body::Body for Body {
             Source::Shared(reader) => reader.size_hint(),
             Source::Parts(reader) => reader.size_hint(),
             Source::Incoming(incoming) => incoming.size_hint(),
+            Source::Encoded(encoded) => encoded.size_hint(),
         }
     }
 }
@@ -294,6 +335,7 @@ impl std::fmt::Debug for Body {
             Source::Shared(_) => "shared",
             Source::Parts(_) => "parts",
             Source::Incoming(_) => "incoming",
+            Source::Encoded(_) => "encoded",
         };
         f.debug_struct("Body").field("source", &source).field("held", &self.held.len()).finish()
     }

@@ -1,7 +1,7 @@
 //! Header fields: which ones concern one connection only, and names that the `http` crate has no constant
 //! for.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// What `Allow` says of the server as a whole: the methods that pass to an origin (RFC 9110 §10.2.1).
 pub const ALL_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -42,6 +42,18 @@ pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
     let (scheme, token) = line.as_bytes().split_at_checked("bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// Adds a name to `Vary`, unless it is there or all requests differ (RFC 9110 §12.5.5).
+pub fn add_vary(headers: &mut HeaderMap, name: &HeaderName) {
+    let mut members = headers
+        .get_all(header::VARY)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
+    if !members.any(|member| member == b"*" || member.eq_ignore_ascii_case(name.as_str().as_bytes())) {
+        headers.append(header::VARY, HeaderValue::from(name.clone()));
+    }
 }
 
 /// Whether a field concerns one connection only (RFC 9110 §7.6.1), whatever `Connection` says.
@@ -133,6 +145,25 @@ mod tests {
                 headers.append(header::AUTHORIZATION, line.parse().unwrap());
             }
             assert_eq!(bearer(&headers), token, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn vary_names_a_field_once() {
+        for (lines, after) in [
+            (&[][..], &["accept-encoding"][..]),
+            (&["Origin"], &["Origin", "accept-encoding"]),
+            (&["Origin, Accept-Encoding"], &["Origin, Accept-Encoding"]),
+            (&["Origin", " ACCEPT-ENCODING "], &["Origin", "ACCEPT-ENCODING"]),
+            (&["*"], &["*"]),
+            (&["x-accept-encoding"], &["x-accept-encoding", "accept-encoding"]),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::VARY, line.trim().parse().unwrap());
+            }
+            add_vary(&mut headers, &header::ACCEPT_ENCODING);
+            assert_eq!(headers.get_all(header::VARY).iter().collect::<Vec<_>>(), after, "{lines:?}");
         }
     }
 

@@ -3,6 +3,8 @@
 
 pub mod authority;
 pub mod body;
+pub mod coding;
+pub mod encoded;
 pub mod fields;
 pub mod held;
 pub mod incoming;
@@ -23,6 +25,8 @@ pub mod testing;
 pub mod trail;
 
 pub use body::{Body, Chunks, slices};
+pub use coding::Coding;
+pub use encoded::{Desk, Encoded};
 pub use held::{End, Held};
 pub use interim::Interim;
 pub use parts::{PartsReader, Piece};

@@ -25,6 +25,8 @@ pub struct Notes {
     pub hedge: Option<&'static str>,
     /// fallback: what was done about a failure, and about which.
     pub fallback: Option<(&'static str, &'static str)>,
+    /// compress: what became of the response, where the route compresses.
+    pub compress: Option<&'static str>,
     /// upstream: the endpoint of the last attempt.
     pub endpoint: Option<Arc<str>>,
     /// upstream: from the start of the last attempt to its response head.

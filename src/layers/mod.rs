@@ -10,6 +10,7 @@ pub mod auth;
 pub mod body_limit;
 pub mod budget;
 pub mod cache;
+pub mod compress;
 pub mod deadline;
 pub mod fallback;
 pub mod fixed;

@@ -10,13 +10,14 @@ use crate::config::route::RouteConfig;
 use crate::layers::auth::plan::{AuthPlan, Consumers};
 use crate::layers::cache::plan::CachePlan;
 use crate::layers::cache::purge::PurgePlan;
+use crate::layers::compress::CompressPlan;
 use crate::layers::fallback::{FallbackPlan, ToPlan};
 use crate::layers::fixed::{FixedPlan, plan_redirect, plan_respond};
 use crate::layers::hedge::HedgePlan;
 use crate::layers::rate_limit::plan::LimitPlan;
 use crate::layers::retry::plan::RetryPlan;
 use crate::layers::transform::plan::TransformPlan;
-use crate::layers::{auth, cache, deadline, fallback, hedge, rate_limit, retry, transform};
+use crate::layers::{auth, cache, compress, deadline, fallback, hedge, rate_limit, retry, transform};
 use crate::report::{Path, Report, nearest};
 use crate::route;
 use crate::route::lint::Candidate;
@@ -41,6 +42,8 @@ pub struct RoutePlan {
     pub auth: AuthPlan,
     /// Rate limits.
     pub limits: Vec<LimitPlan>,
+    /// Compression, unless it is off.
+    pub compress: Option<CompressPlan>,
     /// Who answers.
     pub answer: AnswerPlan,
 }
@@ -149,6 +152,7 @@ fn one_route(
         timeout: deadline::plan(route.timeout, &at.key("timeout"), report),
         limits,
         auth,
+        compress: (route.compress.as_ref()).map(|config| compress::plan(config, &at.key("compress"), report)),
         answer,
     }
 }

@@ -35,6 +35,7 @@ use crate::admin::{AdminState, EndpointState, EndpointStatus, RouteStatus, Snaps
 use crate::gateway::{Gateway, Origin, Route, Shared, TableError};
 use crate::layers::access_log::LogWriter;
 use crate::layers::cache::Store;
+use crate::layers::compress::Kept;
 use crate::lifecycle::Lifecycle;
 use crate::memory::Memory;
 use crate::metrics::{self, Metrics};
@@ -128,7 +129,9 @@ impl Server {
         let memory = Memory::new(plan.server.memory_limit);
         metrics::memory::register(&metrics, &memory);
         let store = Arc::new(Store::new(&plan.store, memory.clone(), &metrics));
-        let shared = Shared { metrics: metrics.clone(), memory, store, log };
+        let places = plan.server.workers.unwrap_or_else(processors).div_ceil(2);
+        let kept = Arc::new(Kept::new(plan.kept, memory.clone(), places));
+        let shared = Shared { metrics: metrics.clone(), memory, store, kept, log };
         let gateway = Arc::new(Gateway::from_plan(&plan, shared.clone())?);
         let watch = Watch::default();
         let stop = CancellationToken::new();
@@ -347,6 +350,11 @@ fn snapshot(gateway: &Gateway) -> Snapshot {
     }
 }
 
+/// How many processors there are for us.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
 /// What a reload cannot change.
 fn warn_of_restarts(old: &Plan, new: &Plan) {
     let changed = [
@@ -356,6 +364,7 @@ fn warn_of_restarts(old: &Plan, new: &Plan) {
         ("log", old.log != new.log),
         ("server.memory_limit", old.server.memory_limit != new.server.memory_limit),
         ("cache", old.store != new.store),
+        ("compress", old.kept != new.kept),
     ];
     for (key, _) in changed.into_iter().filter(|(_, changed)| *changed) {
         warn!(key, "changed, which needs a restart");

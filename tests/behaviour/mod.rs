@@ -5,6 +5,7 @@ mod auth;
 mod bad_input;
 mod cache;
 mod cache_metrics;
+mod compression;
 mod connections;
 mod ejection;
 mod fallback;

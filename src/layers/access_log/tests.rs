@@ -356,6 +356,7 @@ fn notes() -> impl Strategy<Value = Notes> {
             delayed: Duration::from_micros(delayed.into()),
             hedge: Some("won"),
             fallback: Some(("upstream", "status")),
+            compress: Some("kept"),
             endpoint: endpoint.map(Arc::from),
             upstream_time: Duration::from_micros(upstream.into()),
             upstream_status,

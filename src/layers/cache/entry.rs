@@ -219,13 +219,12 @@ impl Entry {
 
     /// The body, or none for a HEAD.
     pub fn body(&self, method: &Method) -> Body {
-        if *method == Method::HEAD {
-            return Body::empty();
-        }
-        match &self.body {
+        let body = match &self.body {
+            _ if *method == Method::HEAD => Body::empty(),
             StoredBody::Whole(bytes) => Body::full(bytes.clone()),
             StoredBody::Pieces(pieces, length) => Body::chunks(Chunks::new(Arc::clone(pieces), 0, *length)),
-        }
+        };
+        body.of_stored(self.id)
     }
 
     /// A part of the body.
