@@ -49,7 +49,7 @@ pub enum GiveUp {
     NotIdempotent,
     /// Its body was read and is not kept.
     Body,
-    /// The origin asks for a longer pause than the deadline allows.
+    /// The origin asks for a longer pause than `backoff.max` or the deadline allows.
     RetryAfter,
     /// The pause before another attempt would take until the deadline.
     Deadline,
@@ -120,6 +120,9 @@ pub struct Facts {
     pub replayable: bool,
     /// The pause that the origin asks for, if it is respected.
     pub retry_after: Option<Duration>,
+    /// The longest pause that is waited for, whoever asks for it: a request that waits holds its permit, and
+    /// an origin that sends everyone away for a while would have all of them held.
+    pub longest: Duration,
     /// The pause that backoff asks for.
     pub backoff: Duration,
     /// The time to the deadline.
@@ -170,7 +173,7 @@ pub fn decide(cause: Cause, facts: &Facts, withdraw: impl FnOnce() -> bool) -> D
     }
     let left = facts.left.unwrap_or(LONGEST_WAIT);
     let asked = facts.retry_after.unwrap_or_default();
-    if facts.retry_after.is_some() && asked >= left {
+    if facts.retry_after.is_some() && (asked >= left || asked > facts.longest) {
         return Decision::GiveUp(GiveUp::RetryAfter);
     }
     // On top of what the origin asks for, not instead: it has told all its clients the same second.

@@ -21,8 +21,8 @@ pub struct RetryConfig {
     pub backoff: BackoffConfig,
     /// How many requests more the upstream gets at most: retries, hedges and background refreshes together.
     pub budget: BudgetConfig,
-    /// Wait as long as the origin says, by `Retry-After` or by a `RateLimit` of which nothing is left; give
-    /// up where that is beyond the deadline.
+    /// Wait as long as the origin says, by `Retry-After` or by a `RateLimit` of which nothing is left; its
+    /// answer is passed on where that is longer than `backoff.max` or beyond the deadline.
     pub respect_retry_after: bool,
     /// Request bodies up to this size are kept for another attempt.
     pub max_body: Size,
@@ -51,7 +51,7 @@ pub struct BackoffConfig {
     pub base: Time,
     /// By how much it grows an attempt.
     pub factor: f64,
-    /// The longest wait before any attempt.
+    /// The longest wait before any attempt, one that the origin's `Retry-After` asks for included.
     pub max: Time,
     /// `full`: a random time up to the longest; `none`: the longest.
     pub jitter: Jitter,

@@ -263,6 +263,7 @@ impl<S: Inner> Retry<S> {
             sent: !matches!(outcome, Err(Error::Upstream(error)) if !error.sent),
             replayable: repeat.can_replay(),
             retry_after,
+            longest: self.plan.backoff.max,
             backoff: self.plan.backoff.wait(made, fastrand::f64()),
             left: repeat.head.deadline.map(|deadline| deadline.saturating_duration_since(now.instant)),
         };

@@ -35,6 +35,7 @@ mod condition {
         sent: true,
         replayable: true,
         retry_after: None,
+        longest: Duration::from_secs(60),
         backoff: MS,
         left: Some(Duration::from_secs(1)),
     };
@@ -53,6 +54,8 @@ mod condition {
             (Facts { retry_after: Some(secs(1)), ..FACTS }, "give_up_retry_after"),
             (Facts { retry_after: Some(secs(31)), left: None, ..FACTS }, "give_up_retry_after"),
             (Facts { retry_after: Some(secs(29)), left: None, ..FACTS }, "retry_reset"),
+            (Facts { retry_after: Some(3 * MS), longest: 2 * MS, ..FACTS }, "give_up_retry_after"),
+            (Facts { retry_after: Some(2 * MS), longest: 2 * MS, ..FACTS }, "retry_reset"),
             (Facts { retry_after: Some(Duration::ZERO), ..FACTS }, "retry_reset"),
             (Facts { backoff: secs(1), ..FACTS }, "give_up_deadline"),
             (Facts { left: Some(Duration::ZERO), backoff: Duration::ZERO, ..FACTS }, "give_up_deadline"),
@@ -502,7 +505,7 @@ async fn waits_grow() {
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_respected() {
     let soon = || [Step::Status(503, Some("2")), status(200)];
-    let waited = retry(soon(), |_| {});
+    let waited = retry(soon(), |plan| plan.backoff.max = Duration::from_secs(5));
     let start = clock::now().instant;
     let deadline = Some(start + Duration::from_secs(10));
     assert_eq!(waited.outcome(Request::from(RequestParts { deadline, ..get().into_parts() })).await, "200");
