@@ -163,7 +163,8 @@ impl Attempt<'_> {
                 if let Some(Err(client)) = upload.and_then(Upload::outcome) {
                     return Outcome::Failed(client);
                 }
-                let Failure { kind, processed } = classify_http2(&error.into_error());
+                let Failure { kind, processed } =
+                    classify_http2(&error.into_error(), stream.connection.flood());
                 Outcome::Failed(if processed { self.sent(kind) } else { self.unsent(kind) })
             }
             Err(kind) => Outcome::Failed(self.sent(kind)),

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::grant::Slot;
-use super::heads::MAX_HEAD;
+use super::heads::{Flood, MAX_HEAD};
 use super::io::{Socket, UpstreamIo, Wire};
 use super::upload::Outgoing;
 
@@ -113,6 +113,7 @@ impl Drop for Exclusive {
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     sender: http2::SendRequest<Outgoing>,
+    wire: Arc<Wire>,
     allowed: Arc<Allowed>,
 }
 
@@ -127,7 +128,8 @@ struct Allowed {
 impl Shared {
     /// Speaks HTTP/2 on a socket; `streams` are expected to be allowed until the peer says how many are.
     pub(super) async fn over(socket: Socket, slot: Slot, streams: usize) -> Result<Self, hyper::Error> {
-        let io = TokioIo::new(UpstreamIo::new(socket, Arc::default(), slot));
+        let wire = Arc::new(Wire::default());
+        let io = TokioIo::new(UpstreamIo::shared(socket, Arc::clone(&wire), slot));
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_max_send_streams(streams)
@@ -153,12 +155,17 @@ impl Shared {
                 tracing::trace!(%error, "upstream connection ended");
             }
         });
-        Ok(Self { sender, allowed })
+        Ok(Self { sender, wire, allowed })
     }
 
     /// How many requests it carries at once, as far as its peer's settings are known.
     pub(super) fn max_streams(&self) -> usize {
         self.allowed.streams.load(Ordering::Relaxed).clamp(1, MAX_STREAMS)
+    }
+
+    /// Why its socket stopped reading, where it did.
+    pub(super) fn flood(&self) -> Option<Flood> {
+        self.wire.flood()
     }
 
     /// A response has arrived, and so have the peer's settings (RFC 9113 §3.4).

@@ -26,7 +26,10 @@ pub(super) fn classify_http1(error: &hyper::Error, flood: Option<Flood>) -> Kind
 }
 
 /// Why there is no response head on an HTTP/2 stream.
-pub(super) fn classify_http2(error: &hyper::Error) -> Failure {
+pub(super) fn classify_http2(error: &hyper::Error, flood: Option<Flood>) -> Failure {
+    if flood.is_some() {
+        return Failure { kind: Kind::BadResponse, processed: true };
+    }
     let Some(h2) = find::<h2::Error>(error) else {
         return Failure { kind: Kind::Reset, processed: true };
     };

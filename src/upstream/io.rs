@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::net::poll_gathered;
 
+use super::frames::Frames;
 use super::grant::Slot;
 use super::heads::{Flood, Heads};
 
@@ -35,12 +36,20 @@ pub(super) struct UpstreamIo {
     wire: Arc<Wire>,
     heads: Heads,
     exchange: u32,
+    /// Followed on a shared connection.
+    frames: Option<Frames>,
     _slot: Slot,
 }
 
 impl UpstreamIo {
+    /// The socket of an HTTP/1 connection.
     pub(super) fn new(socket: Socket, wire: Arc<Wire>, slot: Slot) -> Self {
-        Self { socket, wire, heads: Heads::default(), exchange: 0, _slot: slot }
+        Self { socket, wire, heads: Heads::default(), exchange: 0, frames: None, _slot: slot }
+    }
+
+    /// The socket of an HTTP/2 connection.
+    pub(super) fn shared(socket: Socket, wire: Arc<Wire>, slot: Slot) -> Self {
+        Self { frames: Some(Frames::default()), ..Self::new(socket, wire, slot) }
     }
 
     /// Starts following a new exchange where one has begun, and says whether its head is still awaited.
@@ -73,7 +82,7 @@ impl UpstreamIo {
 
 /// What is noted about the exchange on a connection; shared by its socket and whoever sends on it.
 ///
-/// An HTTP/1 exchange only: on a shared connection nothing is begun, and so nothing is followed.
+/// An HTTP/1 exchange only: on a shared connection nothing is begun, and only a flood is noted.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     /// Odd while a response head is awaited; each exchange adds two.
@@ -130,6 +139,11 @@ impl AsyncRead for UpstreamIo {
             Socket::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Socket::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
         })?;
+        if let Some(frames) = &mut io.frames
+            && let Err(flood) = frames.read(buf.filled().get(before..).unwrap_or_default())
+        {
+            return io.flood(flood);
+        }
         if awaited && let Some(bytes) = buf.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
             io.wire.read.store(true, Ordering::Relaxed);
             if let Err(flood) = io.heads.read(bytes) {

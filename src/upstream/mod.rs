@@ -19,7 +19,7 @@
 //! - `health` (pure), with `probe`: what an endpoint says when it is asked how it does.
 //! - `endpoint`, with `pool`, `grant`, `connect`, `tls`, `resolve`: how a request gets a connection.
 //! - `attempt`, with `forward`, `upload`, `answer`, `failure`, `lease`: how it is sent, and what comes back.
-//! - `connection`, `io`, `heads`: hyper's connections and the sockets below them.
+//! - `connection`, `io`, `heads`, `frames`: hyper's connections and the sockets below them.
 //!
 //! What surprises:
 //! - `max_connections` counts sockets, tunnels included; a socket owns its place and frees it when it is
@@ -44,6 +44,7 @@ mod endpoint;
 mod failure;
 mod fleet;
 mod forward;
+mod frames;
 mod grant;
 mod heads;
 mod health;

@@ -137,7 +137,8 @@ async fn ask(
     let (response, line) = if http2 {
         let mut shared = Shared::over(socket, Slot::apart(), 1).await.map_err(|_| Kind::ConnectFailed)?;
         let sent = shared.send(request).await;
-        (sent.map_err(|error| classify_http2(error.error()).kind)?, Line::Shared(shared))
+        let flood = shared.flood();
+        (sent.map_err(|error| classify_http2(error.error(), flood).kind)?, Line::Shared(shared))
     } else {
         let mut exclusive = Exclusive::over(socket, Slot::apart()).await.map_err(|_| Kind::ConnectFailed)?;
         let sent = exclusive.send(request).await;
