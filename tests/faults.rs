@@ -2,6 +2,12 @@
 //! or a clean cut, nothing partial is stored, and nothing is left held.
 
 mod cache;
+mod matrix;
+mod matrix_connect;
+mod matrix_http2;
+mod matrix_origin;
+mod matrix_reuse;
+mod places;
 
 use crate::support::{Client, Gateway, Origin, Reply, get};
 

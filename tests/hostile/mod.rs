@@ -44,7 +44,7 @@ mod answers;
 mod cache;
 mod chunks;
 mod fields;
-mod frames;
+pub mod frames;
 mod framing;
 mod http2;
 mod limits;

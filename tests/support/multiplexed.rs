@@ -65,6 +65,21 @@ impl H2 {
         Answer { status: head.status.as_u16(), body }
     }
 
+    /// One GET, whose response may end before its end: `Err` is what had come of it by then, where at least
+    /// its head had.
+    pub async fn try_get(&mut self, url: &str) -> Result<Answer, Option<Answer>> {
+        let response = self.begin(url).await;
+        let response = within("a response", response).await.map_err(|_| None)?;
+        let (head, mut stream) = response.into_parts();
+        let mut answer = Answer { status: head.status.as_u16(), body: Vec::new() };
+        while let Some(data) = within("a body", stream.data()).await {
+            let Ok(data) = data else { return Err(Some(answer)) };
+            let _ = stream.flow_control().release_capacity(data.len());
+            answer.body.extend_from_slice(&data);
+        }
+        Ok(answer)
+    }
+
     /// Waits until the other side has ended the connection, and says whether it did so in good order.
     pub async fn ended(self) -> Result<(), h2::Error> {
         drop(self.send);

@@ -37,7 +37,14 @@ pub struct Origin {
 impl Origin {
     /// Listens on a free port and answers as the script says; the number is how many requests came before.
     pub async fn start(script: impl Fn(&Message, usize) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
+    }
+
+    /// The same, on a listener that is there.
+    pub fn on(
+        listener: TcpListener,
+        script: impl Fn(&Message, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let changed = Arc::new(Notify::new());
@@ -156,6 +163,7 @@ pub struct Reply(Vec<Step>);
 #[derive(Clone, Debug)]
 enum Step {
     Write(Vec<u8>),
+    Trickle(Vec<u8>, Duration),
     Wait(Gate),
     Think(Duration),
     Stall,
@@ -224,6 +232,22 @@ impl Reply {
         self.split(bytes, vec![Step::Stall], false)
     }
 
+    /// Writes `bytes` bytes, and the rest byte by byte with a pause before each.
+    pub fn trickle_after(self, bytes: usize, pause: Duration) -> Self {
+        let Self(mut steps) = self;
+        if let Some(Step::Write(all)) = steps.first_mut() {
+            let rest = all.split_off(bytes.min(all.len()));
+            steps.insert(1, Step::Trickle(rest, pause));
+        }
+        Self(steps)
+    }
+
+    /// Resets the connection after all of it.
+    pub fn then_reset(mut self) -> Self {
+        self.0.push(Step::Reset);
+        self
+    }
+
     /// Closes the connection after all of it.
     pub fn then_close(mut self) -> Self {
         self.0.push(Step::Close);
@@ -266,6 +290,14 @@ impl Reply {
                 Step::Write(bytes) => {
                     if stream.write_all(&bytes).await.is_err() {
                         return false;
+                    }
+                }
+                Step::Trickle(bytes, pause) => {
+                    for byte in bytes {
+                        tokio::time::sleep(pause).await;
+                        if stream.write_all(&[byte]).await.is_err() {
+                            return false;
+                        }
                     }
                 }
                 Step::Wait(gate) => gate.pass().await,
