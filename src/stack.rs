@@ -6,7 +6,7 @@ use crate::layers::auth::Auth;
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::cache::Cache;
 use crate::layers::compress::Compress;
-use crate::layers::deadline::Deadline;
+use crate::layers::deadline::{Deadline, Tell};
 use crate::layers::fallback::Fallback;
 use crate::layers::fixed::Fixed;
 use crate::layers::hedge::Hedge;
@@ -51,8 +51,9 @@ pub type ToUpstream = Compress<Fallback<Cache<RateLimit<Attempts>>, Attempts>>;
 /// - `Retry`, outside balance: another attempt may choose another endpoint.
 /// - `Hedge`, inside retry: a second request at once is one attempt still, under one `per_try_timeout`, and
 ///   retry sees only what both come to. Outside balance: the second one goes to another endpoint.
+/// - `Tell`, inside hedge: what is told of the time left is true of each sending.
 /// - `Balance`: the endpoint, its pool, the origin.
-pub type Attempts = Admission<Retry<Hedge<Balance>>>;
+pub type Attempts = Admission<Retry<Hedge<Tell<Balance>>>>;
 
 /// What a route that answers itself has inside its policy.
 pub type Answered = Compress<Fixed>;

@@ -14,6 +14,7 @@ use super::upstream::UpstreamConfig;
 use super::words::{Kind, Words};
 use crate::layers::auth::config::{AuthConfig, ConsumerConfig, KeysConfig};
 use crate::layers::compress::config::CompressConfig;
+use crate::layers::deadline::config::DeadlineConfig;
 use crate::layers::fallback::config::{FallbackConfig, FallbackResponseConfig};
 use crate::layers::hedge::config::HedgeConfig;
 use crate::upstream::config::{EndpointConfig, HealthConfig};
@@ -113,6 +114,7 @@ pub fn full() -> Config {
         upstream: Some("example".to_owned()),
         rate_limit: limit.into_iter().collect(),
         auth: Some(AuthConfig { keys: Some(KeysConfig::default()), ..AuthConfig::default() }),
+        deadline: Some(DeadlineConfig::default()),
         hedge: Some(HedgeConfig::default()),
         fallback: vec![FallbackConfig {
             respond: Some(FallbackResponseConfig::default()),

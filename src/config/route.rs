@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::layers::auth::config::AuthConfig;
 use crate::layers::cache::config::CacheConfig;
 use crate::layers::compress::config::CompressConfig;
+use crate::layers::deadline::config::DeadlineConfig;
 use crate::layers::fallback::config::FallbackConfig;
 pub use crate::layers::fixed::config::{FixedConfig, RedirectConfig};
 use crate::layers::hedge::config::HedgeConfig;
@@ -40,6 +41,9 @@ pub struct RouteConfig {
     /// instead.
     #[serde(default = "timeout")]
     pub timeout: Time,
+    /// What clients say about their patience, and what the upstream is told; nothing where this is not given.
+    #[serde(default)]
+    pub deadline: Option<DeadlineConfig>,
     /// The largest request body; `server.max_body` if not given.
     #[serde(default)]
     pub max_body: Option<Size>,
@@ -89,6 +93,7 @@ impl Default for RouteConfig {
             redirect: None,
             respond: None,
             timeout: timeout(),
+            deadline: None,
             max_body: None,
             rewrite: RewriteConfig::default(),
             request_headers: HeaderRulesConfig::default(),

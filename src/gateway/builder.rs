@@ -14,7 +14,7 @@ use crate::layers::budget::Budget;
 use crate::layers::cache::Cache;
 use crate::layers::cache::purge::Control;
 use crate::layers::compress::Compress;
-use crate::layers::deadline::Deadline;
+use crate::layers::deadline::{Deadline, Tell};
 use crate::layers::fallback::{Fallback, FallbackPlan, Keep, Rule, To, ToPlan};
 use crate::layers::fixed::Fixed;
 use crate::layers::hedge::{Hedge, HedgePlan, Tally};
@@ -65,7 +65,7 @@ impl Builder<'_> {
         let limited = RateLimit::new(limits, metrics, &route.name, inner);
         let guarded = Auth::new(guard, metrics, &route.name, limited);
         let bounded = BodyLimit::new(route.max_body, guarded);
-        let timed = Deadline::new(route.timeout, bounded);
+        let timed = Deadline::new(&route.deadline, bounded);
         let rewritten = TransformRequest::new(&route.transform, timed);
         let transformed = TransformResponse::new(&route.transform, Respond::new(rewritten));
         AccessLog::new(&route.name, upstream, self.shared.log.clone(), metrics, transformed)
@@ -98,8 +98,8 @@ impl Builder<'_> {
         let origin = self.origins.get(upstream)?;
         let budget = self.budget(route, upstream)?;
         let (metrics, memory) = (&self.shared.metrics, self.shared.memory.clone());
-        let hedged =
-            Hedge::new(tally, budget.clone(), metrics, &route.name, Balance(origin.upstream.clone()));
+        let told = Tell::new(&route.deadline, Balance(origin.upstream.clone()));
+        let hedged = Hedge::new(tally, budget.clone(), metrics, &route.name, told);
         let retried = Retry::new(retry.clone(), budget, memory, metrics, &route.name, hedged)
             .with_elsewhere(origin.plan.endpoints.endpoints.len() > 1);
         Some(Admission::new(origin.gate.clone(), &route.name, retried))

@@ -47,6 +47,7 @@ impl Request {
             body,
             received: self.received,
             deadline: self.deadline,
+            gives_up: self.gives_up,
             peer: Arc::clone(&self.peer),
             client: self.client,
             id: self.id.clone(),
@@ -94,8 +95,10 @@ pub struct RequestParts {
     pub body: RequestBody,
     /// When its head had arrived.
     pub received: Now,
-    /// When the client has waited long enough: set by the deadline layer.
+    /// When the route gives up: set by the deadline layer. An endpoint that lets it pass has failed.
     pub deadline: Option<Instant>,
+    /// When the client gives up, where it said so and that is before the deadline: set by the deadline layer.
+    pub gives_up: Option<Instant>,
     /// The connection it came on.
     pub peer: Arc<Peer>,
     /// The client's address, behind trusted proxies.
@@ -112,6 +115,13 @@ pub struct RequestParts {
     pub trail: Trail,
     /// Which attempt this is: set by retry.
     pub attempt: Attempt,
+}
+
+impl RequestParts {
+    /// When nobody waits for the answer any more.
+    pub fn until(&self) -> Option<Instant> {
+        self.gives_up.or(self.deadline)
+    }
 }
 
 /// What is asked for.

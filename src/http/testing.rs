@@ -33,6 +33,7 @@ pub fn request(method: Method, body: RequestBody) -> Request {
         body,
         received: clock::now(),
         deadline: None,
+        gives_up: None,
         peer: Arc::new(Peer {
             address,
             local: address,

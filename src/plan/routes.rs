@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::ServerPlan;
 use crate::config::Config;
@@ -11,6 +10,7 @@ use crate::layers::auth::plan::{AuthPlan, Consumers};
 use crate::layers::cache::plan::CachePlan;
 use crate::layers::cache::purge::PurgePlan;
 use crate::layers::compress::CompressPlan;
+use crate::layers::deadline::DeadlinePlan;
 use crate::layers::fallback::{FallbackPlan, ToPlan};
 use crate::layers::fixed::{FixedPlan, plan_redirect, plan_respond};
 use crate::layers::hedge::HedgePlan;
@@ -37,7 +37,7 @@ pub struct RoutePlan {
     /// What happens to requests and responses on the way.
     pub transform: TransformPlan,
     /// For the whole request.
-    pub timeout: Duration,
+    pub deadline: DeadlinePlan,
     /// Who may use it.
     pub auth: AuthPlan,
     /// Rate limits.
@@ -149,7 +149,7 @@ fn one_route(
         priority: route.priority,
         max_body: route.max_body.map_or(server.max_body, |size| size.bytes()),
         transform,
-        timeout: deadline::plan(route.timeout, &at.key("timeout"), report),
+        deadline: deadline::plan(route.timeout, route.deadline.as_ref(), at, report),
         limits,
         auth,
         compress: (route.compress.as_ref()).map(|config| compress::plan(config, &at.key("compress"), report)),

@@ -70,6 +70,7 @@ pub fn admit(
         body: take_body(body, parts.version, &border.server),
         received: now,
         deadline: None,
+        gives_up: None,
         peer: peer.clone(),
         client: IpAddr::to_canonical(&client),
         id,

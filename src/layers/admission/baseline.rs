@@ -32,9 +32,9 @@ const JUDGED: f64 = 0.04;
 /// Less than this share of the expected drop is no response.
 const RESPONSE: f64 = 0.25;
 
-/// A wait at the upstream that nobody has to be kept from, in seconds. To an upstream that answers in a fraction
-/// of a millisecond, ours and the scheduler's own delays look like a queue of many; CoDel lets 5 ms stand (RFC
-/// 8289 §4.4), for links where that is a packet or two.
+/// A wait at the upstream that nobody has to be kept from, in seconds. To an upstream that answers in a
+/// fraction of a millisecond, ours and the scheduler's own delays look like a queue of many; CoDel lets 5 ms
+/// stand (RFC 8289 §4.4), for links where that is a packet or two.
 const SLACK: f64 = 0.002;
 
 /// What counts of a wait, in seconds: next to nothing below [`SLACK`], nearly all far above it.

@@ -40,7 +40,7 @@ impl<S> Admission<S> {
 
 impl<S: Inner> Admission<S> {
     async fn wait(&self, request: Request) -> Result<Response, Error> {
-        let permit = self.gate.acquire(self.baseline, request.deadline, &request.trail).await?;
+        let permit = self.gate.acquire(self.baseline, request.until(), &request.trail).await?;
         Admitted { future: self.inner.send(request), permit: Some(permit) }.await
     }
 }

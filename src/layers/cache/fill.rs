@@ -85,6 +85,8 @@ pub fn plain_copy(request: &Request, trail: Trail) -> Request {
     }
     validate::strip_conditions(&mut copy.headers);
     copy.trail = trail;
+    // Others may wait longer than who began it.
+    copy.gives_up = None;
     copy
 }
 

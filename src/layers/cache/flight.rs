@@ -389,7 +389,7 @@ impl Flights {
 /// How long a follower waits: long enough to be worth it, and short enough to go alone then.
 pub fn patience(request: &Request) -> Instant {
     let now = clock::now().instant;
-    match request.deadline {
+    match request.until() {
         Some(deadline) => now + deadline.saturating_duration_since(now) / 2,
         None => now + WAIT,
     }

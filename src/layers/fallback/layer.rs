@@ -148,10 +148,10 @@ impl<'a, S: Inner, F: Inner> Service<Request> for &'a Fallback<S, F> {
 
 impl<F: Inner> Rules<F> {
     async fn answer<S: Inner>(&self, inner: &S, mut request: Request) -> Outcome {
-        let (trail, deadline) = (request.trail.clone(), request.deadline);
+        let (trail, until) = (request.trail.clone(), request.until());
         let may_repeat = request.method.is_idempotent() && request.upgrade.is_none();
         let mut repeat = self.repeat(&mut request);
-        let patience = self.patience(0, request.received.instant, deadline, may_repeat);
+        let patience = self.patience(0, request.received.instant, until, may_repeat);
         let mut outcome = within(patience, inner, request).await;
         for (index, rule) in self.list.iter().enumerate() {
             let Some(cause) = rule.on.cause(&outcome) else { continue };
@@ -164,11 +164,11 @@ impl<F: Inner> Rules<F> {
             };
             let now = clock::now().instant;
             let next = match &mut repeat {
-                _ if deadline.is_some_and(|deadline| deadline <= now) => Err(Fell::Deadline),
+                _ if until.is_some_and(|until| until <= now) => Err(Fell::Deadline),
                 Some(repeat) => again(repeat, &outcome, may_repeat),
                 None => Err(Fell::Body),
             };
-            let mut request = match next {
+            let request = match next {
                 Ok(request) => request,
                 Err(why) => {
                     self.note(cause, why, &trail);
@@ -177,8 +177,7 @@ impl<F: Inner> Rules<F> {
             };
             self.note(cause, Fell::Upstream, &trail);
             finish(outcome);
-            request.deadline = deadline;
-            let patience = self.patience(index + 1, now, deadline, may_repeat);
+            let patience = self.patience(index + 1, now, until, may_repeat);
             outcome = within(patience, upstream, request).await.map(|answer| marked(answer, Fell::Upstream));
         }
         outcome
@@ -203,19 +202,19 @@ impl<F: Inner> Rules<F> {
         &self,
         first: usize,
         start: Instant,
-        deadline: Option<Instant>,
+        until: Option<Instant>,
         may_repeat: bool,
     ) -> Option<Instant> {
         let rules = self.list.get(first..).unwrap_or_default().iter();
         let timed = rules
             .filter(|rule| rule.on.contains(Cause::Timeout))
             .filter(|rule| may_repeat || matches!(rule.to, To::Respond(_)));
-        let until = |rule: &Rule<F>| match (rule.after, deadline) {
+        let turn = |rule: &Rule<F>| match (rule.after, until) {
             (Some(after), _) => Some(start + after),
-            (None, Some(deadline)) => Some(start + deadline.saturating_duration_since(start) * 4 / 5),
+            (None, Some(until)) => Some(start + until.saturating_duration_since(start) * 4 / 5),
             (None, None) => None,
         };
-        timed.filter_map(until).min()
+        timed.filter_map(turn).min()
     }
 
     fn note(&self, cause: Cause, fell: Fell, trail: &Trail) {
@@ -246,7 +245,9 @@ fn again(repeat: &mut Repeat, failed: &Outcome, may_repeat: bool) -> Result<Requ
 /// Sends a request and gives it up at `patience`, of which those inward know too.
 async fn within<S: Inner>(patience: Option<Instant>, inner: &S, mut request: Request) -> Outcome {
     let Some(patience) = patience else { return inner.send(request).await };
-    request.deadline = Some(request.deadline.map_or(patience, |deadline| deadline.min(patience)));
+    // Where the client hurries, the upstream has not failed.
+    let deadline = if request.gives_up.is_some() { &mut request.gives_up } else { &mut request.deadline };
+    *deadline = Some(deadline.map_or(patience, |deadline| deadline.min(patience)));
     tokio::select! {
         biased;
         outcome = inner.send(request) => outcome,

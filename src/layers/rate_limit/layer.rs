@@ -102,7 +102,7 @@ impl<S> RateLimit<S> {
         let mut writer = self.template.writer();
         let mut turns = SmallVec::new();
         for limit in &self.limits {
-            let verdict = limit.limiter.decide(&limit.limiter.key(request), now, request.deadline);
+            let verdict = limit.limiter.decide(&limit.limiter.key(request), now, request.until());
             limit.results.count(&verdict);
             match verdict {
                 Verdict::Allowed(standing) => writer.push(&standing),

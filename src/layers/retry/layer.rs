@@ -265,7 +265,7 @@ impl<S: Inner> Retry<S> {
             retry_after,
             longest: self.plan.backoff.max,
             backoff: self.plan.backoff.wait(made, fastrand::f64()),
-            left: repeat.head.deadline.map(|deadline| deadline.saturating_duration_since(now.instant)),
+            left: repeat.head.until().map(|deadline| deadline.saturating_duration_since(now.instant)),
         };
         condition::decide(cause, &facts, || self.budget.try_withdraw(now.instant))
     }
@@ -303,7 +303,7 @@ impl<S: Inner> Retry<S> {
     /// An attempt that is cut short cannot tell which endpoint it was at. Its trail can, so it is given one.
     fn attempt_timer(&self, request: &mut Request) -> Option<Sleep> {
         let end = clock::now().instant + self.plan.per_try_timeout?;
-        if request.deadline.is_some_and(|deadline| deadline <= end) {
+        if request.until().is_some_and(|deadline| deadline <= end) {
             return None;
         }
         if !request.trail.is_kept() {
