@@ -118,6 +118,11 @@ pub enum Refusal {
         /// When trying again is worth it.
         retry_after: Duration,
     },
+    /// Admission's queue does not drain fast enough for the request's deadline: 503.
+    DeadlineTooNear {
+        /// When trying again is worth it.
+        retry_after: Duration,
+    },
     /// `PURGE`, and the client may not (`cache.purge`): 403.
     PurgeDenied,
     /// `only-if-cached` and nothing is stored (RFC 9111 §5.2.1.7): 504.
@@ -135,6 +140,7 @@ impl Refusal {
             Self::RateQueueFull { .. } => "rate_queue_full",
             Self::QueueFull { .. } => "queue_full",
             Self::QueueTimeout { .. } => "queue_timeout",
+            Self::DeadlineTooNear { .. } => "deadline_too_near",
             Self::PurgeDenied => "purge_denied",
             Self::OnlyIfCached => "only_if_cached",
         }

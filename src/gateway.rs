@@ -243,6 +243,7 @@ impl Table {
             limiters: HashMap::new(),
             tallies: HashMap::new(),
             guards: HashMap::new(),
+            tenants: Vec::new(),
         };
         let mut routes = Vec::new();
         for route in &plan.routes {

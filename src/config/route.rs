@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::layers::admission::config::RouteAdmissionConfig;
 use crate::layers::auth::config::AuthConfig;
 use crate::layers::cache::config::CacheConfig;
 use crate::layers::compress::config::CompressConfig;
@@ -68,6 +69,9 @@ pub struct RouteConfig {
     /// Caching.
     #[serde(default)]
     pub cache: CacheConfig,
+    /// How its requests stand in the upstream's queue.
+    #[serde(default)]
+    pub admission: RouteAdmissionConfig,
     /// Retries.
     #[serde(default)]
     pub retry: RetryConfig,
@@ -102,6 +106,7 @@ impl Default for RouteConfig {
             rate_limit: Vec::new(),
             compress: None,
             cache: CacheConfig::default(),
+            admission: RouteAdmissionConfig::default(),
             retry: RetryConfig::default(),
             hedge: None,
             fallback: Vec::new(),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::{Origin, Shared, Table, TableError};
 use crate::layers::Inner;
 use crate::layers::access_log::AccessLog;
-use crate::layers::admission::Admission;
+use crate::layers::admission::claim::TenantOf;
+use crate::layers::admission::{Admission, Claims};
 use crate::layers::auth::{Auth, Guard};
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::budget::Budget;
@@ -19,6 +20,8 @@ use crate::layers::fallback::{Fallback, FallbackPlan, Keep, Rule, To, ToPlan};
 use crate::layers::fixed::Fixed;
 use crate::layers::hedge::{Hedge, HedgePlan, Tally};
 use crate::layers::rate_limit::config::Scope;
+use crate::layers::rate_limit::key::Keyer;
+use crate::layers::rate_limit::plan::KeyPlan;
 use crate::layers::rate_limit::{Limiter, RateLimit};
 use crate::layers::respond::Respond;
 use crate::layers::retry::Retry;
@@ -35,6 +38,8 @@ pub(super) struct Builder<'a> {
     pub(super) limiters: HashMap<(String, String), Arc<Limiter>>,
     pub(super) tallies: HashMap<(String, String), Arc<Tally>>,
     pub(super) guards: HashMap<String, Arc<Guard>>,
+    /// Who tells tenants apart, by upstream and key.
+    pub(super) tenants: Vec<(String, KeyPlan, TenantOf)>,
 }
 
 impl Builder<'_> {
@@ -89,12 +94,14 @@ impl Builder<'_> {
         let space = namespace(route, name);
         let cache = Cache::new(cache.clone(), space, store, budget, metrics, &route.name, limited);
         let control = cache.control();
-        Some((self.compress(route, self.fallback(route, fallbacks, cache)?), control))
+        let fallback = self.fallback(route, fallbacks, cache)?;
+        Some((self.compress(route, fallback), control))
     }
 
     /// What sends the route's requests to one upstream.
-    fn attempts(&self, route: &RoutePlan, upstream: &str, tally: Option<Arc<Tally>>) -> Option<Attempts> {
+    fn attempts(&mut self, route: &RoutePlan, upstream: &str, tally: Option<Arc<Tally>>) -> Option<Attempts> {
         let AnswerPlan::Upstream { retry, .. } = &route.answer else { return None };
+        let claims = Claims::new(route.claim.clone(), self.tenant_of(route, upstream));
         let origin = self.origins.get(upstream)?;
         let budget = self.budget(route, upstream)?;
         let (metrics, memory) = (&self.shared.metrics, self.shared.memory.clone());
@@ -102,7 +109,7 @@ impl Builder<'_> {
         let hedged = Hedge::new(tally, budget.clone(), metrics, &route.name, told);
         let retried = Retry::new(retry.clone(), budget, memory, metrics, &route.name, hedged)
             .with_elsewhere(origin.plan.endpoints.endpoints.len() > 1);
-        Some(Admission::new(origin.gate.clone(), &route.name, retried))
+        Some(Admission::new(origin.gate.clone(), claims, &route.name, retried))
     }
 
     /// What the route may ask an upstream more than its clients ask.
@@ -112,7 +119,7 @@ impl Builder<'_> {
     }
 
     fn fallback<S>(
-        &self,
+        &mut self,
         route: &RoutePlan,
         plans: &[FallbackPlan],
         inner: S,
@@ -141,6 +148,20 @@ impl Builder<'_> {
         let guard = kept.unwrap_or_else(|| Arc::new(Guard::new(route.auth.clone())));
         self.guards.insert(route.name.clone(), Arc::clone(&guard));
         Some(guard)
+    }
+
+    /// Tells whose a request of the route is; the same tenant is the same for all routes of the upstream that
+    /// have the same key.
+    fn tenant_of(&mut self, route: &RoutePlan, upstream: &str) -> Option<TenantOf> {
+        let plan = route.tenant.as_ref()?;
+        let mut known = self.tenants.iter();
+        if let Some((.., known)) = known.find(|(name, key, _)| name == upstream && key == plan) {
+            return Some(known.clone());
+        }
+        let (keyer, hasher) = (Keyer::new(plan.clone()), ahash::RandomState::new());
+        let tenant_of: TenantOf = Arc::new(move |request| hasher.hash_one(keyer.key(request)));
+        self.tenants.push((upstream.to_owned(), plan.clone(), tenant_of.clone()));
+        Some(tenant_of)
     }
 
     /// What is known of the route's requests to the upstream.

@@ -19,6 +19,8 @@ pub struct Notes {
     pub attempts: u32,
     /// admission: how long it waited for a permit.
     pub queue_wait: Duration,
+    /// admission: its class, where it came to wait.
+    pub priority: Option<&'static str>,
     /// rate limit: how long it was delayed.
     pub delayed: Duration,
     /// hedge: `won`, `lost`, `max_extra`, `budget`, where the request was late.

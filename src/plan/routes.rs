@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::ServerPlan;
 use crate::config::Config;
 use crate::config::route::RouteConfig;
+use crate::layers::admission::ClaimPlan;
 use crate::layers::auth::plan::{AuthPlan, Consumers};
 use crate::layers::cache::plan::CachePlan;
 use crate::layers::cache::purge::PurgePlan;
@@ -14,10 +15,12 @@ use crate::layers::deadline::DeadlinePlan;
 use crate::layers::fallback::{FallbackPlan, ToPlan};
 use crate::layers::fixed::{FixedPlan, plan_redirect, plan_respond};
 use crate::layers::hedge::HedgePlan;
-use crate::layers::rate_limit::plan::LimitPlan;
+use crate::layers::rate_limit::plan::{KeyPlan, LimitPlan};
 use crate::layers::retry::plan::RetryPlan;
 use crate::layers::transform::plan::TransformPlan;
-use crate::layers::{auth, cache, compress, deadline, fallback, hedge, rate_limit, retry, transform};
+use crate::layers::{
+    admission, auth, cache, compress, deadline, fallback, hedge, rate_limit, retry, transform,
+};
 use crate::report::{Path, Report, nearest};
 use crate::route;
 use crate::route::lint::Candidate;
@@ -44,6 +47,10 @@ pub struct RoutePlan {
     pub limits: Vec<LimitPlan>,
     /// Compression, unless it is off.
     pub compress: Option<CompressPlan>,
+    /// How its requests stand in the upstream's queue.
+    pub claim: ClaimPlan,
+    /// Whose they are there.
+    pub tenant: Option<KeyPlan>,
     /// Who answers.
     pub answer: AnswerPlan,
 }
@@ -138,6 +145,10 @@ fn one_route(
     let auth = auth(route, config, consumers, &transform, at, report);
     let consumer = auth.methods.as_ref().map(|methods| &methods.header);
     let limits = rate_limit::plan::plan(&route.rate_limit, consumer, &at.key("rate_limit"), report);
+    // A tenant is told by what a rate limit would count.
+    let queueing = at.key("admission");
+    let tenant = route.admission.tenant.as_ref();
+    let tenant = tenant.map(|key| rate_limit::plan::plan_key(key, consumer, &queueing.key("tenant"), report));
     let answer = answer(route, config, &names, &auth, at, report);
     matching.capture_only(|name| {
         let answers = matches!(&answer, AnswerPlan::Fixed(fixed) if fixed.uses(name));
@@ -150,6 +161,8 @@ fn one_route(
         max_body: route.max_body.map_or(server.max_body, |size| size.bytes()),
         transform,
         deadline: deadline::plan(route.timeout, route.deadline.as_ref(), at, report),
+        claim: admission::claim::plan(&route.admission, &queueing, report),
+        tenant,
         limits,
         auth,
         compress: (route.compress.as_ref()).map(|config| compress::plan(config, &at.key("compress"), report)),

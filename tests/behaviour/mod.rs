@@ -20,6 +20,7 @@ mod limits;
 mod memory;
 mod observability;
 mod purge;
+mod queueing;
 mod ranges;
 mod reload;
 mod resilience;

@@ -269,6 +269,7 @@ fn end_fields(fields: &mut Fields<'_>, answered: &Answered<'_>) {
             fields.millis(&key, wait);
         }
     }
+    fields.string(&key!("priority"), notes.priority.map(str::as_bytes));
     fields.string(&key!("compress"), notes.compress.map(str::as_bytes));
     fields.string(&key!("hedge"), notes.hedge.map(str::as_bytes));
     if let Some((fallback, reason)) = notes.fallback {

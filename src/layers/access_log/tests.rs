@@ -353,6 +353,7 @@ fn notes() -> impl Strategy<Value = Notes> {
             cache_reason: Some("fresh"),
             attempts,
             queue_wait: Duration::from_micros(queue.into()),
+            priority: Some("normal"),
             delayed: Duration::from_micros(delayed.into()),
             hedge: Some("won"),
             fallback: Some(("upstream", "status")),

@@ -1,4 +1,4 @@
-//! What the user writes in `[upstream.NAME.concurrency]`.
+//! What the user writes in `[upstream.NAME.concurrency]` and `[route.admission]`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,4 +40,66 @@ pub enum Mode {
     Fixed,
     /// No limit.
     Off,
+}
+
+/// How a route's requests stand in their upstream's queue, where they have to wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RouteAdmissionConfig {
+    /// Their class: `high`, `normal` or `low`. As long as requests of all three wait, they get 16, 4 and 1 of
+    /// every 21 turns; a full queue makes room for a higher class at the cost of the lowest.
+    pub priority: Priority,
+    /// A request field that names the class instead; what is no class there counts for nothing. Clients can
+    /// write what they like: set or remove it (`request_headers`) where they are not to be trusted.
+    pub priority_header: Option<String>,
+    /// Among whom the turns of a class go round: the key of a rate limit, like `header:x-tenant` or
+    /// `client_ip`. If not given, all requests are of one tenant.
+    pub tenant: Option<String>,
+}
+
+/// How important a request is; the most important first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Before others.
+    High,
+    /// As most are.
+    #[default]
+    Normal,
+    /// After others.
+    Low,
+}
+
+impl Priority {
+    /// All of them, in their order.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// The word for config, log and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+
+    /// The one that a field names.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        let name = name.trim_ascii();
+        Self::ALL.into_iter().find(|priority| name.eq_ignore_ascii_case(priority.as_str().as_bytes()))
+    }
+
+    /// Its share of the permits, relative to the others'.
+    pub const fn weight(self) -> u64 {
+        match self {
+            Self::High => 16,
+            Self::Normal => 4,
+            Self::Low => 1,
+        }
+    }
+
+    /// How far a turn takes it, where the one that is least far is next.
+    pub const fn stride(self) -> u64 {
+        Self::High.weight() / self.weight()
+    }
 }

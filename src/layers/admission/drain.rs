@@ -1,4 +1,4 @@
-//! How fast a queue drains, for `Retry-After`.
+//! How fast a queue drains, for `Retry-After` and for whom there is no hope.
 
 use std::time::Duration;
 
@@ -9,6 +9,9 @@ pub const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration:
 
 /// How long a measurement lasts: after it the next one starts, so that old news is forgotten.
 const WINDOW: Duration = Duration::from_secs(10);
+
+/// So many permits have to come back before a rate is one to refuse anybody by.
+const EVIDENCE: u32 = 4;
 
 /// Counts the permits that come back while requests wait.
 ///
@@ -28,14 +31,20 @@ impl Drain {
     }
 
     /// A permit came back while requests waited.
-    pub const fn released(&mut self) {
+    pub fn released(&mut self, now: Instant) {
+        self.roll(now);
         self.released = self.released.saturating_add(1);
+    }
+
+    /// The time a permit takes to come back; `None` where too few have, so far.
+    pub fn each(&self, now: Instant) -> Option<Duration> {
+        if self.released < EVIDENCE { self.last } else { Some(self.passed(now) / self.released) }
     }
 
     /// When a request that is refused now would find a permit, if it came back behind `waiting` others.
     pub fn retry_after(&mut self, waiting: u32, now: Instant) -> Duration {
         let (least, most) = RETRY_AFTER;
-        let passed = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let passed = self.passed(now);
         // Nothing came back yet: then it takes at least as long as we have been watching.
         let each = passed / self.released.max(1);
         let each = match self.last {
@@ -43,9 +52,20 @@ impl Drain {
             Some(last) if passed < WINDOW / 10 => last,
             Some(_) | None => each,
         };
-        if passed >= WINDOW {
-            (self.since, self.released, self.last) = (Some(now), 0, Some(each));
-        }
+        self.roll(now);
         each.checked_mul(waiting.saturating_add(1)).unwrap_or(most).clamp(least, most)
+    }
+
+    /// Begins a new window where the last one is over.
+    fn roll(&mut self, now: Instant) {
+        let passed = self.passed(now);
+        if passed >= WINDOW {
+            (self.since, self.last) = (Some(now), Some(passed / self.released.max(1)));
+            self.released = 0;
+        }
+    }
+
+    fn passed(&self, now: Instant) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }

@@ -16,7 +16,6 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -30,9 +29,11 @@ use crate::http::Trail;
 use crate::metrics::Metrics;
 
 use super::adaptive::{Outcome, Sample};
+use super::claim::Claim;
+use super::count::{Count, Word};
 use super::limit::LimitPolicy;
 use super::plan::AdmissionPlan;
-use super::queue::{Queue, Turn};
+use super::queue::{Queue, Ticket, Turn};
 use super::watch::{Reason, Watch};
 
 /// Permits of one upstream.
@@ -44,33 +45,16 @@ use super::watch::{Reason, Watch};
 pub struct Gate {
     plan: AdmissionPlan,
     policy: LimitPolicy,
-    word: AtomicU64,
+    word: Word,
     queue: Mutex<Queue>,
     watch: Watch,
-}
-
-/// What the word says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Count {
-    in_flight: u32,
-    waiting: u32,
-}
-
-impl Count {
-    const fn unpack(word: u64) -> Self {
-        Self { in_flight: word as u32, waiting: (word >> 32) as u32 }
-    }
-
-    const fn pack(self) -> u64 {
-        (self.waiting as u64) << 32 | self.in_flight as u64
-    }
 }
 
 /// What came of asking for a permit.
 enum Asked {
     Granted(Permit),
     Queued(Waiting),
-    Full { retry_after: Duration },
+    Refused(Reason, Refusal),
 }
 
 impl Gate {
@@ -78,7 +62,7 @@ impl Gate {
     pub fn new(upstream: &str, plan: &AdmissionPlan, metrics: &Metrics) -> Arc<Self> {
         let (policy, watch) = (LimitPolicy::new(plan.limit), Watch::new(upstream, metrics));
         watch.limit(policy.current().unwrap_or(0));
-        Arc::new(Self { plan: plan.clone(), policy, word: AtomicU64::new(0), queue: Mutex::default(), watch })
+        Arc::new(Self { plan: plan.clone(), policy, word: Word::default(), queue: Mutex::default(), watch })
     }
 
     /// What it was built from.
@@ -88,12 +72,12 @@ impl Gate {
 
     /// How many permits are out.
     pub fn in_flight(&self) -> u32 {
-        self.count().in_flight
+        self.word.read().in_flight
     }
 
     /// How many requests wait.
     pub fn waiting(&self) -> u32 {
-        self.count().waiting
+        self.word.read().waiting
     }
 
     /// How many permits there are now; `None` for as many as come.
@@ -114,7 +98,7 @@ impl Gate {
 
     /// A permit, if one is free and nobody waits for it.
     pub fn try_acquire(self: &Arc<Self>, baseline: usize) -> Option<Permit> {
-        let (_, after) = self.change(|count| {
+        let (_, after) = self.word.change(|count| {
             let free = count.waiting == 0 && self.has_room(count);
             free.then_some(Count { in_flight: count.in_flight + 1, ..count })
         })?;
@@ -129,25 +113,23 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// [`Refusal::QueueFull`] at once, [`Refusal::QueueTimeout`] after `queue_timeout` or at `deadline`,
+    /// At once: [`Refusal::QueueFull`], and [`Refusal::DeadlineTooNear`] where the queue does not drain fast
+    /// enough for the claim's deadline. [`Refusal::QueueTimeout`] after `queue_timeout` or at the deadline,
     /// whichever is first: a request that waited in vain never reached the upstream, so it is our refusal and
-    /// no gateway timeout.
-    pub async fn acquire(
-        self: &Arc<Self>,
-        baseline: usize,
-        deadline: Option<Instant>,
-        trail: &Trail,
-    ) -> Result<Permit, Error> {
+    /// no gateway timeout. [`Refusal::QueueFull`] also for one that has to make room.
+    pub async fn acquire(self: &Arc<Self>, claim: Claim, trail: &Trail) -> Result<Permit, Error> {
         let asked_at = clock::now().instant;
-        let waiting = match self.ask(asked_at) {
+        let Claim { baseline, priority, deadline, .. } = claim;
+        let waiting = match self.ask(&claim, asked_at) {
             Asked::Granted(mut permit) => {
                 permit.begin(baseline, self.in_flight());
                 return Ok(permit);
             }
             Asked::Queued(waiting) => waiting,
-            Asked::Full { retry_after } => {
-                self.watch.refused(Reason::QueueFull);
-                return Err(Refusal::QueueFull { retry_after }.into());
+            Asked::Refused(reason, refusal) => {
+                trail.note(|notes| notes.priority = Some(priority.as_str()));
+                self.watch.refused(reason, priority);
+                return Err(refusal.into());
             }
         };
         let timeout = asked_at + self.plan.queue_timeout;
@@ -158,40 +140,53 @@ impl Gate {
         let outcome = tokio::time::timeout_at(until, waiting).await;
         let now = clock::now().instant;
         let waited = now.saturating_duration_since(asked_at);
-        trail.note(|notes| notes.queue_wait += waited);
-        self.watch.waited(waited);
-        let Ok(outcome) = outcome else {
-            self.watch.refused(reason);
-            return Err(Refusal::QueueTimeout { retry_after: self.retry_after(now) }.into());
+        trail.note(|notes| {
+            notes.queue_wait += waited;
+            notes.priority = Some(priority.as_str());
+        });
+        self.watch.waited(waited, priority);
+        let refusal = |reason, refusal: fn(Duration) -> Refusal| {
+            self.watch.refused(reason, priority);
+            Error::from(refusal(self.retry_after(now)))
         };
-        let Ok(mut permit) = outcome else {
-            self.watch.refused(Reason::QueueFull);
-            return Err(Refusal::QueueFull { retry_after: self.retry_after(now) }.into());
-        };
-        permit.begin(baseline, self.in_flight());
-        Ok(permit)
+        match outcome {
+            Ok(Ok(mut permit)) => {
+                permit.begin(baseline, self.in_flight());
+                Ok(permit)
+            }
+            Ok(Err(_)) => Err(refusal(Reason::QueueFull, |retry_after| Refusal::QueueFull { retry_after })),
+            Err(_) => Err(refusal(reason, |retry_after| Refusal::QueueTimeout { retry_after })),
+        }
     }
 
-    fn ask(self: &Arc<Self>, now: Instant) -> Asked {
+    fn ask(self: &Arc<Self>, claim: &Claim, now: Instant) -> Asked {
         let mut queue = self.lock();
-        let changed = self.change(|count| {
+        let in_vain = claim
+            .deadline
+            .is_some_and(|deadline| queue.wait_of(claim, now).is_some_and(|wait| now + wait > deadline));
+        let changed = self.word.change(|count| {
             if count.waiting == 0 && self.has_room(count) {
                 return Some(Count { in_flight: count.in_flight + 1, ..count });
             }
-            (count.waiting < self.plan.queue).then_some(Count { waiting: count.waiting + 1, ..count })
+            let joins = !in_vain && count.waiting < self.plan.queue;
+            joins.then_some(Count { waiting: count.waiting + 1, ..count })
         });
         match changed {
-            None => match queue.displace(now) {
+            None if in_vain => {
+                let retry_after = queue.drain.retry_after(self.waiting(), now);
+                Asked::Refused(Reason::DeadlineTooNear, Refusal::DeadlineTooNear { retry_after })
+            }
+            None => match queue.displace(claim, now) {
                 // One goes and one comes: as many wait as before.
-                Some(oldest) => {
-                    let asked = self.join(&mut queue, now);
+                Some(other) => {
+                    let asked = self.join(&mut queue, claim, now);
                     drop(queue);
-                    drop(oldest);
+                    drop(other);
                     asked
                 }
                 None => {
-                    let waiting = self.count().waiting;
-                    Asked::Full { retry_after: queue.drain.retry_after(waiting, now) }
+                    let retry_after = queue.drain.retry_after(self.waiting(), now);
+                    Asked::Refused(Reason::QueueFull, Refusal::QueueFull { retry_after })
                 }
             },
             Some((before, after)) if before.waiting == after.waiting => {
@@ -200,31 +195,31 @@ impl Gate {
             }
             Some(_) => {
                 self.watch.queued(1);
-                self.join(&mut queue, now)
+                self.join(&mut queue, claim, now)
             }
         }
     }
 
-    fn join(self: &Arc<Self>, queue: &mut Queue, now: Instant) -> Asked {
+    fn join(self: &Arc<Self>, queue: &mut Queue, claim: &Claim, now: Instant) -> Asked {
         let (sender, receiver) = oneshot::channel();
-        let number = queue.join(sender, now);
-        Asked::Queued(Waiting { gate: self.clone(), number, receiver, over: false })
+        let ticket = queue.join(claim, sender, now);
+        Asked::Queued(Waiting { gate: self.clone(), ticket, receiver, over: false })
     }
 
     fn retry_after(&self, now: Instant) -> Duration {
-        self.lock().drain.retry_after(self.count().waiting, now)
+        self.lock().drain.retry_after(self.word.read().waiting, now)
     }
 
     /// Takes back a permit, and hands on what is free.
     fn release(self: &Arc<Self>) {
         self.watch.in_flight(-1);
         let returned = |count: Count| Count { in_flight: count.in_flight.saturating_sub(1), ..count };
-        if self.change(|count| (count.waiting == 0).then(|| returned(count))).is_some() {
+        if self.word.change(|count| (count.waiting == 0).then(|| returned(count))).is_some() {
             return;
         }
         let mut queue = self.lock();
-        self.change(|count| Some(returned(count)));
-        queue.drain.released();
+        self.word.change(|count| Some(returned(count)));
+        queue.drain.released(clock::now().instant);
         self.hand_out(queue);
     }
 
@@ -234,7 +229,10 @@ impl Gate {
         let mut granted: SmallVec<[Turn; 1]> = SmallVec::new();
         while !queue.is_empty() {
             let next = |count: Count| Count { in_flight: count.in_flight + 1, waiting: count.waiting - 1 };
-            if self.change(|count| (count.waiting > 0 && self.has_room(count)).then(|| next(count))).is_none()
+            if self
+                .word
+                .change(|count| (count.waiting > 0 && self.has_room(count)).then(|| next(count)))
+                .is_none()
             {
                 break;
             }
@@ -249,10 +247,10 @@ impl Gate {
     }
 
     /// Leaves the queue; nothing to do for one whose turn has come.
-    fn leave(&self, number: u64) {
+    fn leave(&self, ticket: &Ticket) {
         let mut queue = self.lock();
-        if queue.leave(number) {
-            self.change(|count| Some(Count { waiting: count.waiting.saturating_sub(1), ..count }));
+        if queue.leave(ticket) {
+            self.word.change(|count| Some(Count { waiting: count.waiting.saturating_sub(1), ..count }));
             self.watch.queued(-1);
         }
     }
@@ -265,7 +263,7 @@ impl Gate {
         let Some(limit) = self.policy.observe(now, sample) else { return };
         self.watch.limit(limit);
         // It may have grown.
-        if self.count().waiting > 0 {
+        if self.word.read().waiting > 0 {
             self.hand_out(self.lock());
         }
     }
@@ -277,22 +275,6 @@ impl Gate {
 
     fn has_room(&self, count: Count) -> bool {
         self.policy.current().is_none_or(|limit| count.in_flight < limit)
-    }
-
-    fn count(&self) -> Count {
-        Count::unpack(self.word.load(Ordering::Acquire))
-    }
-
-    /// Changes the word as a whole, unless `next` refuses: what it was, and what it is.
-    fn change(&self, next: impl Fn(Count) -> Option<Count>) -> Option<(Count, Count)> {
-        let mut word = self.word.load(Ordering::Acquire);
-        loop {
-            let (before, after) = (Count::unpack(word), next(Count::unpack(word))?);
-            match self.word.compare_exchange_weak(word, after.pack(), Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some((before, after)),
-                Err(current) => word = current,
-            }
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -362,7 +344,7 @@ impl Drop for Permit {
 /// A place in the queue; its drop leaves it.
 struct Waiting {
     gate: Arc<Gate>,
-    number: u64,
+    ticket: Ticket,
     receiver: oneshot::Receiver<Permit>,
     over: bool,
 }
@@ -382,7 +364,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         // First leave, then drop the receiver: a permit that is already in it goes back then.
         if !self.over {
-            self.gate.leave(self.number);
+            self.gate.leave(&self.ticket);
         }
     }
 }
@@ -398,17 +380,9 @@ mod tests {
         let plan = AdmissionPlan { limit: LimitPlan::Fixed(2), queue: 2, queue_timeout: timeout };
         let gate = Gate::new("orders", &plan, &Metrics::default());
         // As a release leaves it for a moment, before the permit goes to the first in the queue.
-        gate.word.store(Count { in_flight: 1, waiting: 1 }.pack(), Ordering::Release);
+        gate.word.change(|_| Some(Count { in_flight: 1, waiting: 1 }));
         assert!(gate.try_acquire(0).is_none());
-        assert!(matches!(gate.ask(clock::now().instant), Asked::Queued(_)));
+        assert!(matches!(gate.ask(&Claim::default(), clock::now().instant), Asked::Queued(_)));
         assert_eq!(gate.in_flight(), 1);
-    }
-
-    #[test]
-    fn counts_do_not_mix() {
-        for (in_flight, waiting) in [(0, 0), (u32::MAX, 0), (0, u32::MAX), (7, 9)] {
-            let count = Count { in_flight, waiting };
-            assert_eq!(Count::unpack(count.pack()), count);
-        }
     }
 }

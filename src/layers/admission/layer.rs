@@ -15,6 +15,7 @@ use crate::http::{Request, Response};
 use crate::layers::{Boxed, Either, Inner, inner};
 
 use super::adaptive::Outcome;
+use super::claim::Claims;
 use super::gate::{Gate, Permit};
 
 /// Sends a request inward once the upstream's [`Gate`] has a permit for it.
@@ -25,22 +26,22 @@ use super::gate::{Gate, Permit};
 #[derive(Debug)]
 pub struct Admission<S> {
     gate: Arc<Gate>,
-    baseline: usize,
+    claims: Claims,
     inner: S,
 }
 
 impl<S> Admission<S> {
     /// The layer of `gate`, which the routes of one upstream share, around `inner`; `route` tells whose
-    /// latencies to compare.
-    pub fn new(gate: Arc<Gate>, route: &str, inner: S) -> Self {
-        let baseline = gate.baseline(route);
-        Self { gate, baseline, inner }
+    /// latencies to compare, `claims` how its requests stand in the queue.
+    pub fn new(gate: Arc<Gate>, claims: Claims, route: &str, inner: S) -> Self {
+        let claims = claims.compared_with(gate.baseline(route));
+        Self { gate, claims, inner }
     }
 }
 
 impl<S: Inner> Admission<S> {
     async fn wait(&self, request: Request) -> Result<Response, Error> {
-        let permit = self.gate.acquire(self.baseline, request.until(), &request.trail).await?;
+        let permit = self.gate.acquire(self.claims.of(&request), &request.trail).await?;
         Admitted { future: self.inner.send(request), permit: Some(permit) }.await
     }
 }
@@ -58,7 +59,7 @@ impl<'a, S: Inner> Service<Request> for &'a Admission<S> {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer: &'a Admission<S> = self;
-        let permit = if layer.gate.is_off() { None } else { layer.gate.try_acquire(layer.baseline) };
+        let permit = if layer.gate.is_off() { None } else { layer.gate.try_acquire(layer.claims.baseline()) };
         if permit.is_some() || layer.gate.is_off() {
             Either::Left { future: Admitted { future: layer.inner.send(request), permit } }
         } else {

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use forebay::http::Trail;
-//! use forebay::layers::admission::{self, Gate, config::ConcurrencyConfig};
+//! use forebay::layers::admission::{self, Claim, Gate, config::ConcurrencyConfig};
 //! use forebay::metrics::Metrics;
 //! use forebay::report::{Path, Report};
 //!
@@ -25,11 +25,11 @@
 //! assert!(permit.is_some());
 //! assert!(gate.try_acquire(0).is_none());
 //!
-//! let refused = gate.acquire(0, None, &Trail::off()).await;
+//! let refused = gate.acquire(Claim::default(), &Trail::off()).await;
 //! assert_eq!(refused.err().map(|error| error.as_str()), Some("queue_timeout"));
 //!
 //! drop(permit);
-//! assert!(gate.acquire(0, None, &Trail::off()).await.is_ok());
+//! assert!(gate.acquire(Claim::default(), &Trail::off()).await.is_ok());
 //! assert_eq!(gate.in_flight(), 0);
 //! # Ok(())
 //! # }
@@ -42,13 +42,18 @@
 //! - A permit is held to the end of the response body. A client that reads slowly holds it that long; the
 //!   server's timeouts bound it.
 //! - Who comes while others wait joins the queue, even if a permit is free at that moment ([`gate`]). In a
-//!   queue that does not get empty any more the newest is served first ([`queue`]).
+//!   queue that does not get empty any more the newest is served first ([`queue`]). Priorities and tenants
+//!   ([`claim`]) matter only there: as long as there are permits, nobody is asked for either.
+//! - A request that cannot make its deadline, as fast as the queue drains, is refused at once.
 //! - `Retry-After` follows how fast the queue drains, from 1 to 60 seconds ([`drain`]).
 //! - A tunnel (101) holds no permit.
 
 pub mod adaptive;
 pub mod baseline;
+pub mod claim;
+pub mod class;
 pub mod config;
+mod count;
 pub mod drain;
 pub mod gate;
 pub mod layer;
@@ -61,6 +66,7 @@ pub mod window;
 #[cfg(test)]
 mod tests;
 
+pub use claim::{Claim, ClaimPlan, Claims};
 pub use gate::{Gate, Permit};
 pub use layer::{Admission, Admitted};
 pub use plan::{AdmissionPlan, plan};

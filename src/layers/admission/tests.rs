@@ -15,7 +15,7 @@ use super::config::{ConcurrencyConfig, Mode};
 use super::drain::Drain;
 use super::gate::{Gate, Permit};
 use super::plan::{AdmissionPlan, LimitPlan};
-use super::{Admission, plan};
+use super::{Admission, Claim, Claims, plan};
 use crate::clock::{self, Instant};
 use crate::error::{ClientError, Error, Refusal};
 use crate::http::{Body, Chunks, Request, RequestBody, RequestParts, Response, Trail, testing};
@@ -33,7 +33,7 @@ fn gate(limit: u32, queue: u32) -> Arc<Gate> {
 }
 
 async fn acquire(gate: &Arc<Gate>) -> Result<Permit, Error> {
-    gate.acquire(0, None, &Trail::off()).await
+    gate.acquire(Claim::default(), &Trail::off()).await
 }
 
 fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
@@ -255,10 +255,10 @@ mod queue {
         assert!(waiter.await.is_ok());
         let text = metrics.render();
         for line in [
-            "forebay_admission_refused_total{reason=\"queue_full\",upstream=\"orders\"} 1\n",
+            "forebay_admission_refused_total{priority=\"normal\",reason=\"queue_full\",upstream=\"orders\"} 1\n",
             "forebay_admission_in_flight{upstream=\"orders\"} 0\n",
             "forebay_admission_queued{upstream=\"orders\"} 0\n",
-            "forebay_admission_wait_seconds_count{upstream=\"orders\"} 1\n",
+            "forebay_admission_wait_seconds_count{priority=\"normal\",upstream=\"orders\"} 1\n",
         ] {
             assert!(text.contains(line), "{line}{text}");
         }
@@ -277,14 +277,15 @@ mod queue {
             let _held = gate.try_acquire(0).unwrap();
             let (start, trail) = (clock::now().instant, Trail::kept());
             let deadline = deadline.map(|millis| start + Duration::from_millis(millis));
-            let error = gate.acquire(0, deadline, &trail).await.unwrap_err();
+            let error = gate.acquire(Claim { deadline, ..Claim::default() }, &trail).await.unwrap_err();
             assert_eq!(error.as_str(), "queue_timeout");
             let waited = trail.read().queue_wait;
             assert!(waited >= Duration::from_millis(waits), "{deadline:?}: {waited:?}");
             assert!(waited <= Duration::from_millis(waits + 2), "{deadline:?}: {waited:?}");
             assert_eq!((gate.in_flight(), gate.waiting()), (1, 0));
-            let line =
-                format!("forebay_admission_refused_total{{reason=\"{reason}\",upstream=\"orders\"}} 1\n");
+            let line = format!(
+                "forebay_admission_refused_total{{priority=\"normal\",reason=\"{reason}\",upstream=\"orders\"}} 1\n"
+            );
             assert!(metrics.render().contains(&line), "{line}");
         }
     }
@@ -305,18 +306,230 @@ mod queue {
         ] {
             let mut drain = Drain::default();
             drain.begin(start);
-            (0..released).for_each(|_| drain.released());
+            (0..released).for_each(|_| drain.released(at(now)));
             let advice = drain.retry_after(waiting, at(now));
             assert_eq!(advice, Duration::from_millis(millis), "{released} in {now} ms, {waiting} wait");
         }
         let mut drain = Drain::default();
         assert_eq!(drain.retry_after(u32::MAX, start), Duration::from_secs(1), "no queue has formed");
         drain.begin(start);
-        (0..10).for_each(|_| drain.released());
+        (0..10).for_each(|_| drain.released(at(9_999)));
         assert_eq!(drain.retry_after(9, at(10_000)), Duration::from_secs(10));
         assert_eq!(drain.retry_after(9, at(10_100)), Duration::from_secs(10), "the last window still counts");
-        (0..20).for_each(|_| drain.released());
+        (0..20).for_each(|_| drain.released(at(11_000)));
         assert_eq!(drain.retry_after(19, at(12_000)), Duration::from_secs(2), "and then the new one");
+    }
+}
+
+mod queue_order {
+    use super::super::config::Priority::{self, High, Low, Normal};
+    use super::super::queue::{CONGESTED, Queue, Turn};
+    use super::*;
+    use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
+
+    /// Those who wait, by what they are called; a turn is known by whose receiver hears of it.
+    #[derive(Default)]
+    struct Line {
+        queue: Queue,
+        waiting: Vec<(String, Receiver<Permit>)>,
+    }
+
+    fn claim(priority: Priority, tenant: u64) -> Claim {
+        Claim { priority, tenant, ..Claim::default() }
+    }
+
+    impl Line {
+        fn join(&mut self, name: &str, claim: Claim, now: Instant) {
+            let (sender, receiver) = oneshot::channel();
+            self.queue.join(&claim, sender, now);
+            self.waiting.push((name.to_owned(), receiver));
+        }
+
+        /// Whose turn it was.
+        fn whose(&mut self, turn: Option<Turn>) -> String {
+            drop(turn);
+            let gone = |(_, receiver): &mut (String, Receiver<Permit>)| {
+                matches!(receiver.try_recv(), Err(TryRecvError::Closed))
+            };
+            let at = self.waiting.iter_mut().position(gone);
+            at.map_or_else(|| "nobody".to_owned(), |at| self.waiting.remove(at).0)
+        }
+
+        fn next(&mut self, now: Instant) -> String {
+            let turn = self.queue.next(now);
+            self.whose(turn)
+        }
+
+        fn displace(&mut self, claim: Claim, now: Instant) -> String {
+            let turn = self.queue.displace(&claim, now);
+            self.whose(turn)
+        }
+
+        fn all(&mut self, now: Instant) -> String {
+            let mut order = Vec::new();
+            while !self.queue.is_empty() {
+                order.push(self.next(now));
+            }
+            order.join(" ")
+        }
+    }
+
+    #[test]
+    fn a_higher_class_goes_first_and_none_starves() {
+        let (mut line, now) = (Line::default(), clock::now().instant);
+        for _ in 0..40 {
+            for priority in Priority::ALL {
+                line.join(priority.as_str(), claim(priority, 0), now);
+            }
+        }
+        let served: Vec<_> = (0..42).map(|_| line.next(now)).collect();
+        for (priority, share) in [(High, 32), (Normal, 8), (Low, 2)] {
+            let of = served.iter().filter(|name| **name == priority.as_str()).count();
+            assert_eq!(of, share, "{served:?}");
+        }
+        assert_eq!(served[..4], ["high", "high", "high", "high"]);
+        // One who comes late has saved up nothing, and waits for nobody of a lower class.
+        let mut line = Line::default();
+        (0..9).for_each(|_| line.join("low", claim(Low, 0), now));
+        (0..5).for_each(|_| assert_eq!(line.next(now), "low"));
+        line.join("high", claim(High, 0), now);
+        line.join("normal", claim(Normal, 0), now);
+        assert_eq!(line.all(now), "high normal low low low low");
+    }
+
+    #[test]
+    fn tenants_take_turns() {
+        let (mut line, now) = (Line::default(), clock::now().instant);
+        for name in ["a1", "a2", "a3", "a4", "b1", "b2", "c1"] {
+            line.join(name, claim(Normal, u64::from(name.as_bytes()[0])), now);
+        }
+        assert_eq!(line.all(now), "a1 b1 c1 a2 b2 a3 a4");
+        // The newest first, within each tenant, once the queue is congested.
+        let mut line = Line::default();
+        for name in ["a1", "a2", "a3", "b1", "b2"] {
+            line.join(name, claim(Normal, u64::from(name.as_bytes()[0])), now);
+        }
+        assert_eq!(line.all(now + CONGESTED), "a3 b2 a2 b1 a1");
+    }
+
+    #[test]
+    fn room_is_made_by_the_lowest_class_and_by_who_has_most() {
+        let now = clock::now().instant;
+        let late = now + CONGESTED;
+        for (waiting, newcomer, at, expected) in [
+            // Of one class and one tenant: nobody, until the queue is congested.
+            (&["n a1", "n a2"][..], "n a", now, "nobody"),
+            (&["n a1", "n a2"], "n a", late, "a1"),
+            (&["n a1", "l b1", "l b2", "h c1"], "n a", now, "b2"),
+            (&["n a1", "l b1", "l b2", "h c1"], "h a", late, "b1"),
+            (&["n a1", "h c1"], "l a", now, "nobody"),
+            (&["n a1", "h c1"], "l a", late, "nobody"),
+            (&["h a1"], "h b", now, "nobody"),
+            // A tenant with less than its share gets it.
+            (&["n a1", "n a2", "n b1"], "n c", now, "a2"),
+            (&["n a1", "n a2", "n b1"], "n b", now, "nobody"),
+            (&["n a1", "n a2", "n b1"], "n b", late, "a1"),
+            (&["n a1", "n b1"], "n c", now, "nobody"),
+        ] {
+            let of = |text: &str| {
+                let priority = Priority::ALL.into_iter().find(|of| of.as_str().starts_with(&text[..1]));
+                claim(priority.unwrap(), u64::from(text.as_bytes()[2]))
+            };
+            let mut line = Line::default();
+            waiting.iter().for_each(|text| line.join(&text[2..], of(text), now));
+            assert_eq!(line.displace(of(newcomer), at), expected, "{newcomer} among {waiting:?}");
+        }
+        assert_eq!(Line::default().displace(claim(High, 0), now), "nobody");
+    }
+
+    #[test]
+    fn the_wait_is_what_is_ahead_at_the_pace_of_the_queue() {
+        let start = clock::now().instant;
+        let soon = start + CONGESTED / 2;
+        // So many permits came back in the 50 ms since: 10 ms each.
+        for (waiting, newcomer, released, expected) in [
+            (&["n a1", "n a2"][..], "n a", 5, Some(30)),
+            (&["n a1", "n a2"], "n a", 3, None),
+            (&["n a1", "n a2", "n a3"], "n b", 5, Some(20)),
+            // One of five turns is of its class, but no more than all are ahead.
+            (&["n a1", "h b1", "h b2"], "n a", 5, Some(40)),
+            (&["n a1", "n a2", "n a3", "n a4", "n a5", "n a6"], "h a", 5, Some(20)),
+            (&[], "n a", 5, None),
+        ] {
+            let of = |text: &str| {
+                let priority = Priority::ALL.into_iter().find(|of| of.as_str().starts_with(&text[..1]));
+                claim(priority.unwrap(), u64::from(text.as_bytes()[2]))
+            };
+            let mut line = Line::default();
+            waiting.iter().for_each(|text| line.join(&text[2..], of(text), start));
+            (0..released).for_each(|_| line.queue.drain.released(soon));
+            let wait = line.queue.wait_of(&of(newcomer), soon);
+            assert_eq!(wait, expected.map(Duration::from_millis), "{newcomer} after {waiting:?}");
+        }
+        // In a congested queue the newest is next, however many wait.
+        let mut line = Line::default();
+        (0..9).for_each(|_| line.join("a", claim(Normal, 0), start));
+        (0..10).for_each(|_| line.queue.drain.released(start + CONGESTED));
+        let wait = line.queue.wait_of(&claim(Normal, 0), start + CONGESTED);
+        assert_eq!(wait, Some(CONGESTED / 10));
+    }
+
+    #[test]
+    fn whoever_leaves_leaves_nothing() {
+        let (mut queue, now) = (Queue::default(), clock::now().instant);
+        let mut tickets = Vec::new();
+        for number in 0..300_u64 {
+            let priority = Priority::ALL[number as usize % 3];
+            tickets.push(queue.join(&claim(priority, number % 7), oneshot::channel().0, now));
+        }
+        fastrand::Rng::with_seed(3).shuffle(&mut tickets);
+        for (at, ticket) in tickets.iter().enumerate() {
+            assert!(queue.leave(ticket), "{at}");
+            assert!(!queue.leave(ticket), "only once");
+            if at == 150 {
+                assert!(queue.next(now).is_some());
+                break;
+            }
+        }
+        let left = tickets[151..].iter().filter(|ticket| queue.leave(ticket)).count();
+        assert_eq!(left, 148);
+        assert!(queue.is_empty() && queue.next(now).is_none());
+    }
+
+    /// A request whose deadline the queue cannot meet is told so before it waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_cannot_be_met_is_refused_at_once() {
+        let metrics = Metrics::default();
+        let gate = Gate::new("orders", &fixed(1, 9), &metrics);
+        let mut held = gate.try_acquire(0);
+        let mut waiters: Vec<_> = (0..6).map(|_| Box::pin(acquire(&gate))).collect();
+        for waiter in &mut waiters {
+            assert!(poll_once(waiter.as_mut()).is_pending());
+        }
+        // Four come back, 20 ms each: before the queue counts as congested.
+        for _ in 0..4 {
+            tokio::time::advance(Duration::from_millis(20)).await;
+            drop(held.take());
+            held = Some(waiters.remove(0).await.unwrap());
+        }
+        let now = clock::now().instant;
+        let ask = |millis| {
+            let deadline = Some(now + Duration::from_millis(millis));
+            let claim = Claim { deadline, priority: Low, ..Claim::default() };
+            let gate = gate.clone();
+            async move { gate.acquire(claim, &Trail::off()).await }
+        };
+        let error = ask(50).await.unwrap_err();
+        assert_eq!((error.as_str(), clock::now().instant), ("deadline_too_near", now));
+        let Error::Refused(Refusal::DeadlineTooNear { retry_after }) = error else { panic!("{error:?}") };
+        assert!(!retry_after.is_zero());
+        assert_eq!(gate.waiting(), 2);
+        let mut hopeful = pin!(ask(70));
+        assert!(poll_once(hopeful.as_mut()).is_pending());
+        assert_eq!(gate.waiting(), 3);
+        let labels = "{priority=\"low\",reason=\"deadline_too_near\",upstream=\"orders\"}";
+        let line = format!("forebay_admission_refused_total{labels} 1\n");
+        assert!(metrics.render().contains(&line), "{}", metrics.render());
     }
 }
 
@@ -482,7 +695,7 @@ mod layer {
         gate: &Arc<Gate>,
         script: impl Fn() -> Result<Response, Error> + Send + Sync + 'static,
     ) -> Admission<Origin> {
-        Admission::new(gate.clone(), "orders", Origin(Box::new(script)))
+        Admission::new(gate.clone(), Claims::default(), "orders", Origin(Box::new(script)))
     }
 
     #[tokio::test]

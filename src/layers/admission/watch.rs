@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::metrics::{Counter, Gauge, Histogram, Level, Metrics};
 
+use super::config::Priority;
+
 /// Why admission refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -13,15 +15,21 @@ pub enum Reason {
     QueueTimeout,
     /// The wait reached the request's deadline.
     Deadline,
+    /// The wait would have gone beyond it.
+    DeadlineTooNear,
 }
 
 impl Reason {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 4] = [Self::QueueFull, Self::QueueTimeout, Self::Deadline, Self::DeadlineTooNear];
+
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
             Self::Deadline => "deadline",
+            Self::DeadlineTooNear => "deadline_too_near",
         }
     }
 }
@@ -32,21 +40,25 @@ pub struct Watch {
     in_flight: Level,
     queued: Gauge,
     limit: Gauge,
-    wait: Histogram,
-    queue_full: Counter,
-    queue_timeout: Counter,
-    deadline: Counter,
+    /// By priority, as the refusals are.
+    wait: [Histogram; Priority::ALL.len()],
+    refused: [[Counter; Reason::ALL.len()]; Priority::ALL.len()],
 }
 
 impl Watch {
     /// The handles of `upstream`.
     pub fn new(upstream: &str, metrics: &Metrics) -> Self {
         let labels = [("upstream", upstream)];
-        let refused = |reason: Reason| {
-            metrics.counter(
-                "forebay_admission_refused_total",
-                "Requests that admission refused.",
-                &[("upstream", upstream), ("reason", reason.as_str())],
+        let refused = |priority: Priority, reason: Reason| {
+            let labels =
+                [("upstream", upstream), ("reason", reason.as_str()), ("priority", priority.as_str())];
+            metrics.counter("forebay_admission_refused_total", "Requests that admission refused.", &labels)
+        };
+        let wait = |priority: Priority| {
+            metrics.histogram(
+                "forebay_admission_wait_seconds",
+                "How long requests waited, of those that had to wait for a permit.",
+                &[("upstream", upstream), ("priority", priority.as_str())],
             )
         };
         Self {
@@ -61,14 +73,8 @@ impl Watch {
                 "How many requests may hold a permit; 0 for as many as come.",
                 &labels,
             ),
-            wait: metrics.histogram(
-                "forebay_admission_wait_seconds",
-                "How long requests waited, of those that had to wait for a permit.",
-                &labels,
-            ),
-            queue_full: refused(Reason::QueueFull),
-            queue_timeout: refused(Reason::QueueTimeout),
-            deadline: refused(Reason::Deadline),
+            wait: Priority::ALL.map(wait),
+            refused: Priority::ALL.map(|priority| Reason::ALL.map(|reason| refused(priority, reason))),
         }
     }
 
@@ -88,16 +94,17 @@ impl Watch {
     }
 
     /// A request has waited.
-    pub fn waited(&self, time: Duration) {
-        self.wait.observe(time);
+    pub fn waited(&self, time: Duration, priority: Priority) {
+        if let Some(wait) = self.wait.get(priority as usize) {
+            wait.observe(time);
+        }
     }
 
     /// A request was refused.
-    pub fn refused(&self, reason: Reason) {
-        match reason {
-            Reason::QueueFull => self.queue_full.increment(),
-            Reason::QueueTimeout => self.queue_timeout.increment(),
-            Reason::Deadline => self.deadline.increment(),
+    pub fn refused(&self, reason: Reason, priority: Priority) {
+        let counter = self.refused.get(priority as usize).and_then(|of| of.get(reason as usize));
+        if let Some(counter) = counter {
+            counter.increment();
         }
     }
 }

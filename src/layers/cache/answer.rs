@@ -155,9 +155,9 @@ impl Core {
 fn stand_in_for<'a>(fetch: &'a Fetch, error: &Error) -> Option<(&'a Arc<Entry>, HitKind)> {
     match error {
         Error::Upstream(_) => Some((fetch.stale_on_error()?, HitKind::StaleIfError)),
-        Error::Refused(Refusal::QueueFull { .. } | Refusal::QueueTimeout { .. }) => {
-            Some((fetch.stale_on_overload()?, HitKind::StaleOnOverload))
-        }
+        Error::Refused(
+            Refusal::QueueFull { .. } | Refusal::QueueTimeout { .. } | Refusal::DeadlineTooNear { .. },
+        ) => Some((fetch.stale_on_overload()?, HitKind::StaleOnOverload)),
         Error::Client(_) | Error::Refused(_) | Error::Internal(_) => None,
     }
 }

@@ -58,7 +58,9 @@ impl Cause {
                 Kind::Trouble => None,
             },
             Error::Refused(refusal) => match refusal {
-                Refusal::QueueFull { .. } | Refusal::QueueTimeout { .. } => Some(Self::Overload),
+                Refusal::QueueFull { .. }
+                | Refusal::QueueTimeout { .. }
+                | Refusal::DeadlineTooNear { .. } => Some(Self::Overload),
                 Refusal::NoRoute
                 | Refusal::MethodNotAllowed(_)
                 | Refusal::Denied { .. }

@@ -176,7 +176,8 @@ fn check_name(name: &str, at: &Path, report: &mut Report) {
     }
 }
 
-fn plan_key(text: &str, consumer: Option<&HeaderName>, at: &Path, report: &mut Report) -> KeyPlan {
+/// Validates whom to count; `consumer` is the field that tells whom a request is of.
+pub fn plan_key(text: &str, consumer: Option<&HeaderName>, at: &Path, report: &mut Report) -> KeyPlan {
     const KINDS: &str = "`client_ip`, `global`, `header:NAME`, `query:NAME`, `cookie:NAME` or `consumer`";
     let key = match text.split_once(':').map_or((text, None), |(kind, name)| (kind, Some(name))) {
         ("client_ip", None) => Some(KeyPlan::ClientIp),

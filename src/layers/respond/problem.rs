@@ -164,6 +164,12 @@ fn refused(refusal: &Refusal) -> Problem {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, FULL, "The upstream was busy for too long.")
                 .after(*retry_after)
         }
+        Refusal::DeadlineTooNear { retry_after } => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            FULL,
+            "The upstream is too busy to serve this request before its deadline.",
+        )
+        .after(*retry_after),
         Refusal::PurgeDenied => {
             Problem::new(StatusCode::FORBIDDEN, LIMITED, "This client may not purge here.")
         }
@@ -264,6 +270,7 @@ mod tests {
             (ClientError::UnknownExpectation.into(), 417),
             (Refusal::NoRoute.into(), 404),
             (Refusal::QueueFull { retry_after: second }.into(), 503),
+            (Refusal::DeadlineTooNear { retry_after: second }.into(), 503),
             (Refusal::PurgeDenied.into(), 403),
             (Refusal::OnlyIfCached.into(), 504),
             (UpstreamError::unsent(UpstreamErrorKind::ConnectFailed).into(), 502),
