@@ -41,17 +41,21 @@ impl Drain {
         if self.released < EVIDENCE { self.last } else { Some(self.passed(now) / self.released) }
     }
 
+    /// The time a permit takes to come back, as far as can be told.
+    pub fn pace(&self, now: Instant) -> Duration {
+        let passed = self.passed(now);
+        match self.last {
+            // A window that has just begun tells little.
+            Some(last) if passed < WINDOW / 10 => last,
+            // Nothing came back yet: then it takes at least as long as we have been watching.
+            Some(_) | None => passed / self.released.max(1),
+        }
+    }
+
     /// When a request that is refused now would find a permit, if it came back behind `waiting` others.
     pub fn retry_after(&mut self, waiting: u32, now: Instant) -> Duration {
         let (least, most) = RETRY_AFTER;
-        let passed = self.passed(now);
-        // Nothing came back yet: then it takes at least as long as we have been watching.
-        let each = passed / self.released.max(1);
-        let each = match self.last {
-            // A window that has just begun tells little.
-            Some(last) if passed < WINDOW / 10 => last,
-            Some(_) | None => each,
-        };
+        let each = self.pace(now);
         self.roll(now);
         each.checked_mul(waiting.saturating_add(1)).unwrap_or(most).clamp(least, most)
     }

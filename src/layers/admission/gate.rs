@@ -62,7 +62,8 @@ impl Gate {
     pub fn new(upstream: &str, plan: &AdmissionPlan, metrics: &Metrics) -> Arc<Self> {
         let (policy, watch) = (LimitPolicy::new(plan.limit), Watch::new(upstream, metrics));
         watch.limit(policy.current().unwrap_or(0));
-        Arc::new(Self { plan: plan.clone(), policy, word: Word::default(), queue: Mutex::default(), watch })
+        let queue = Mutex::new(Queue::new(plan.queue_timeout));
+        Arc::new(Self { plan: plan.clone(), policy, word: Word::default(), queue, watch })
     }
 
     /// What it was built from.

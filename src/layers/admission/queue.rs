@@ -5,11 +5,14 @@
 //!   somebody waiting (stride scheduling: C. Waldspurger and W. Weihl, 1995). So a higher class goes first,
 //!   and none starves.
 //! - **Within a class, tenants take turns**, however many of each wait.
-//! - **Within a tenant, the oldest is next**, as long as the queue gets empty now and then. One that has not
-//!   been empty for [`CONGESTED`] does not smooth a burst any more, it only makes every request late. Then
-//!   the newest is served first: who has waited longest is the likeliest to have given up, and serving him
-//!   would take from one who has not (adaptive LIFO and controlled delay: B. Maurer, "Fail at Scale", ACM
-//!   Queue 13 (8), 2015).
+//! - **Within a tenant, the oldest is next**, as long as there is hope for everybody: all who wait can be
+//!   served in a fifth of `queue_timeout`. Where there is none, and the queue has not been empty for
+//!   [`CONGESTED`] either, it does not smooth a burst any more, it only makes every request late. Then the
+//!   newest is served first: who has waited longest is the likeliest to have given up, and serving him would
+//!   take from one who has not (adaptive LIFO and controlled delay: B. Maurer, "Fail at Scale", ACM Queue 13
+//!   (8), 2015). A queue that always has somebody in it is not enough: that is what a fixed number of clients
+//!   makes who each ask again when they are answered, and the newest first would leave some of them waiting
+//!   for ever.
 //! - **A full queue makes room** for one of a higher class, at the cost of the lowest that waits; and for one
 //!   of the same class where its tenant has less than its share, or the queue is congested. Who goes is of
 //!   the tenant that has most waiting: the one that would be served last.
@@ -29,6 +32,9 @@ use super::gate::Permit;
 /// After how long without being empty a queue counts as congested.
 pub const CONGESTED: Duration = Duration::from_millis(100);
 
+/// The part of the queue's timeout in which all who wait can be served, as long as there is hope.
+pub const HOPE: u32 = 5;
+
 /// How a waiter gets its permit; its drop tells that there will be none.
 pub type Turn = oneshot::Sender<Permit>;
 
@@ -42,6 +48,8 @@ pub struct Queue {
     next: u64,
     /// When it was empty last.
     formed: Option<Instant>,
+    /// There is no hope for everybody where serving all takes longer.
+    patience: Duration,
     /// How fast it drains.
     pub drain: Drain,
 }
@@ -63,6 +71,11 @@ pub struct Ticket {
 }
 
 impl Queue {
+    /// An empty one, whose waiters leave after `timeout`.
+    pub fn new(timeout: Duration) -> Self {
+        Self { patience: timeout / HOPE, ..Self::default() }
+    }
+
     /// Takes somebody in; the ticket is for [`leave`](Self::leave).
     pub fn join(&mut self, claim: &Claim, turn: Turn, now: Instant) -> Ticket {
         if self.is_empty() {
@@ -155,7 +168,9 @@ impl Queue {
     }
 
     fn is_congested(&self, now: Instant) -> bool {
-        !self.is_empty()
-            && self.formed.is_some_and(|formed| now.saturating_duration_since(formed) >= CONGESTED)
+        let late = self.formed.is_some_and(|formed| now.saturating_duration_since(formed) >= CONGESTED);
+        let waiting: usize = self.classes.iter().map(|shared| shared.class.waiting()).sum();
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        late && waiting > 0 && self.drain.pace(now).saturating_mul(waiting) >= self.patience
     }
 }

@@ -208,6 +208,29 @@ mod queue {
         assert_eq!(gate.in_flight(), 0);
     }
 
+    /// So many clients that ask again when they are answered: the queue is never empty, and everybody is
+    /// served in turn.
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_moves_leaves_nobody_behind() {
+        let gate = gate(1, 9);
+        let mut held = gate.try_acquire(0).unwrap();
+        let mut waiters: std::collections::VecDeque<_> = (0..9).map(|_| Box::pin(acquire(&gate))).collect();
+        for waiter in &mut waiters {
+            assert!(poll_once(waiter.as_mut()).is_pending());
+        }
+        for turn in 0..200 {
+            tokio::time::advance(Duration::from_millis(5)).await;
+            drop(held);
+            let Poll::Ready(next) = poll_once(waiters.pop_front().unwrap().as_mut()) else {
+                panic!("turn {turn} is not the oldest one's");
+            };
+            held = next.unwrap();
+            let mut again = Box::pin(acquire(&gate));
+            assert!(poll_once(again.as_mut()).is_pending());
+            waiters.push_back(again);
+        }
+    }
+
     /// Adaptive LIFO: see the queue's own docs.
     #[tokio::test(start_paused = true)]
     async fn a_congested_queue_serves_the_newest_and_the_oldest_makes_room() {
@@ -217,7 +240,8 @@ mod queue {
         assert!(poll_once(oldest.as_mut()).is_pending() && poll_once(older.as_mut()).is_pending());
         assert!(acquire(&gate).await.is_err(), "full, and not congested yet");
 
-        tokio::time::advance(super::super::queue::CONGESTED).await;
+        // Two wait, and in a fifth of the timeout nobody had a turn.
+        tokio::time::advance(gate.plan().queue_timeout / 5).await;
         let mut newest = pin!(acquire(&gate));
         assert!(poll_once(newest.as_mut()).is_pending());
         assert_eq!((gate.in_flight(), gate.waiting()), (1, 2));
