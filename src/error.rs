@@ -158,11 +158,31 @@ pub enum Denial {
     BadCredentials,
     /// It is known, and this route is not for it: 403.
     NotAllowed,
+    /// Its token is not one that is taken here: 401.
+    BadToken,
+    /// Its token was good once: 401.
+    ExpiredToken,
+    /// The keys that tokens are checked with are not there: 503.
+    KeysUnavailable,
+    /// Too many wait to have their passwords checked: 503.
+    Busy,
+    /// Who decides did not answer: 503.
+    Unavailable,
 }
 
 impl Denial {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Address, Self::NoCredentials, Self::BadCredentials, Self::NotAllowed];
+    pub const ALL: [Self; 9] = [
+        Self::Address,
+        Self::NoCredentials,
+        Self::BadCredentials,
+        Self::NotAllowed,
+        Self::BadToken,
+        Self::ExpiredToken,
+        Self::KeysUnavailable,
+        Self::Busy,
+        Self::Unavailable,
+    ];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
@@ -171,6 +191,11 @@ impl Denial {
             Self::NoCredentials => "no_credentials",
             Self::BadCredentials => "bad_credentials",
             Self::NotAllowed => "consumer_not_allowed",
+            Self::BadToken => "bad_token",
+            Self::ExpiredToken => "expired_token",
+            Self::KeysUnavailable => "token_keys_unavailable",
+            Self::Busy => "auth_busy",
+            Self::Unavailable => "auth_unavailable",
         }
     }
 }

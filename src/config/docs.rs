@@ -12,7 +12,9 @@ use super::listener::ListenerConfig;
 use super::route::RouteConfig;
 use super::upstream::UpstreamConfig;
 use super::words::{Kind, Words};
-use crate::layers::auth::config::{AuthConfig, ConsumerConfig, KeysConfig};
+use crate::layers::auth::config::{
+    AuthConfig, BasicConfig, ConsumerConfig, ForwardConfig, JwtConfig, KeysConfig,
+};
 use crate::layers::compress::config::CompressConfig;
 use crate::layers::deadline::config::DeadlineConfig;
 use crate::layers::fallback::config::{FallbackConfig, FallbackResponseConfig};
@@ -113,8 +115,14 @@ pub fn full() -> Config {
         name: "example".to_owned(),
         upstream: Some("example".to_owned()),
         rate_limit: limit.into_iter().collect(),
-        auth: Some(AuthConfig { keys: Some(KeysConfig::default()), ..AuthConfig::default() }),
         deadline: Some(DeadlineConfig::default()),
+        auth: Some(AuthConfig {
+            keys: Some(KeysConfig::default()),
+            basic: Some(BasicConfig::default()),
+            jwt: Some(JwtConfig::default()),
+            forward: Some(ForwardConfig::default()),
+            ..AuthConfig::default()
+        }),
         hedge: Some(HedgeConfig::default()),
         fallback: vec![FallbackConfig {
             respond: Some(FallbackResponseConfig::default()),

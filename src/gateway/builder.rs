@@ -9,7 +9,8 @@ use crate::layers::Inner;
 use crate::layers::access_log::AccessLog;
 use crate::layers::admission::claim::TenantOf;
 use crate::layers::admission::{Admission, Claims};
-use crate::layers::auth::{Auth, Guard};
+use crate::layers::auth::ask::Ask;
+use crate::layers::auth::{Auth, Guard, Others};
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::budget::Budget;
 use crate::layers::cache::Cache;
@@ -139,7 +140,7 @@ impl Builder<'_> {
     }
 
     /// Who watches the route, where there is something to watch.
-    fn guard(&mut self, route: &RoutePlan) -> Option<Arc<Guard>> {
+    fn guard(&mut self, route: &RoutePlan) -> Option<(Arc<Guard>, Others)> {
         if route.auth.is_nothing() {
             return None;
         }
@@ -147,7 +148,13 @@ impl Builder<'_> {
         let kept = kept.filter(|kept| *kept.plan() == route.auth).cloned();
         let guard = kept.unwrap_or_else(|| Arc::new(Guard::new(route.auth.clone())));
         self.guards.insert(route.name.clone(), Arc::clone(&guard));
-        Some(guard)
+        let ask = |name: &str| -> Option<Arc<dyn Ask>> {
+            let origin = self.origins.get(name)?;
+            Some(Arc::new(Balance(origin.upstream.clone())))
+        };
+        let keys = route.auth.keys_upstream().and_then(ask);
+        let decides = route.auth.forward_upstream().and_then(ask);
+        Some((guard, Others { keys, decides }))
     }
 
     /// Tells whose a request of the route is; the same tenant is the same for all routes of the upstream that

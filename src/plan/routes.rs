@@ -182,6 +182,11 @@ fn auth(
     let known = config.consumer.keys().map(String::as_str).collect();
     let auth = route.auth.as_ref().map(|auth| auth::plan(auth, consumers, &known, &at.key("auth"), report));
     let mut auth = auth.unwrap_or_default();
+    for (key, name) in [("jwt", auth.keys_upstream()), ("forward", auth.forward_upstream())] {
+        if let Some(name) = name {
+            known_upstream(name, config, &at.key("auth").key(key).key("upstream"), report);
+        }
+    }
     auth.strip = auth::own_fields(config.route.iter().filter_map(|route| route.auth.as_ref()));
     if auth.methods.is_none() {
         // What the operator says here takes the place of what a client says.

@@ -7,6 +7,7 @@ mod cache;
 mod cache_metrics;
 mod compression;
 mod connections;
+mod credentials;
 mod deadline;
 mod ejection;
 mod fallback;

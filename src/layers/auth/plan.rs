@@ -8,11 +8,15 @@ use http::{HeaderName, HeaderValue, header};
 
 use crate::http::fields;
 use crate::report::{Path, Report, nearest};
+use crate::units::Secret;
 
 use super::address::{self, Addresses};
+use super::basic::{self, BasicPlan};
 use super::config::{AuthConfig, ConsumerConfig, KeysConfig};
+use super::forward::ForwardPlan;
 use super::identity::Consumer;
 use super::keys::{KeyDigest, KeysPlan};
+use super::methods::{self, JwtPlan, KeysFrom};
 
 /// Someone who may be let in: the disabled ones are not here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub struct ConsumerPlan {
     pub consumer: Consumer,
     /// Its keys.
     pub keys: Vec<KeyDigest>,
+    /// The hash of its password.
+    pub password: Option<Secret>,
 }
 
 /// All that may be let in, shared by the routes.
@@ -42,6 +48,12 @@ pub struct AuthPlan {
 pub struct MethodsPlan {
     /// By a key.
     pub keys: Option<KeysPlan>,
+    /// By a name and a password.
+    pub basic: Option<BasicPlan>,
+    /// By a token.
+    pub jwt: Option<JwtPlan>,
+    /// By what a service of the user's says.
+    pub forward: Option<ForwardPlan>,
     /// Who is known.
     pub consumers: Consumers,
     /// Who of them may use the route; everybody if none is named.
@@ -50,6 +62,8 @@ pub struct MethodsPlan {
     pub header: HeaderName,
     /// What a 401 says about how to prove it.
     pub challenges: Arc<[HeaderValue]>,
+    /// The same about a token that was not good (RFC 6750 §3.1).
+    pub token_challenges: Arc<[HeaderValue]>,
     /// Whether all share what is stored.
     pub public_cache: bool,
 }
@@ -67,8 +81,24 @@ impl AuthPlan {
 
     /// Whether a credential in `Authorization` is looked at here, and goes no further.
     pub fn takes_authorization(&self) -> bool {
-        let keys = self.methods.as_ref().and_then(|methods| methods.keys.as_ref());
-        keys.is_some_and(|keys| keys.header == Some(header::AUTHORIZATION) && !keys.forward)
+        let Some(MethodsPlan { keys, basic, jwt, .. }) = &self.methods else { return false };
+        let keys = keys.as_ref().filter(|keys| keys.header == Some(header::AUTHORIZATION));
+        keys.is_some_and(|keys| !keys.forward)
+            || basic.as_ref().is_some_and(|basic| !basic.forward)
+            || jwt.as_ref().is_some_and(|jwt| !jwt.forward)
+    }
+
+    /// The upstream that has the keys of tokens.
+    pub fn keys_upstream(&self) -> Option<&str> {
+        match &self.methods.as_ref()?.jwt.as_ref()?.keys {
+            KeysFrom::Fetched(plan) => Some(&plan.upstream),
+            KeysFrom::Set(_) | KeysFrom::Secret(_) => None,
+        }
+    }
+
+    /// The upstream that decides.
+    pub fn forward_upstream(&self) -> Option<&str> {
+        Some(&self.methods.as_ref()?.forward.as_ref()?.upstream)
     }
 }
 
@@ -103,8 +133,14 @@ pub fn plan_consumers(
             report.error_with_hint(&at, "this is no name for a consumer", hint);
             continue;
         };
+        let password = (!config.password.is_empty()).then(|| config.password.clone());
+        if let Some(Err(why)) = password.as_ref().map(|hash| basic::check_hash(hash.reveal().trim())) {
+            let hint =
+                "write what `argon2` or a library of yours says: \"$argon2id$v=19$m=19456,t=2,p=1$...\"";
+            report.error_with_hint(&at, format!("the password of `{name}` {why}"), hint);
+        }
         if !config.disabled {
-            plans.push(ConsumerPlan { consumer, keys });
+            plans.push(ConsumerPlan { consumer, keys, password });
         }
     }
     plans.into()
@@ -125,7 +161,16 @@ pub fn plan(
     let header =
         own_field(&config.header, &at.key("header"), report).unwrap_or(HeaderName::from_static("x-consumer"));
     let keys = config.keys.as_ref().and_then(|keys| plan_keys(keys, &at.key("keys"), report));
-    let methods = keys.is_some();
+    let basic = config.basic.as_ref().map(|basic| basic::plan(basic, &at.key("basic"), report));
+    let jwt = config.jwt.as_ref().map(|jwt| methods::plan_jwt(jwt, &at.key("jwt"), report));
+    let forward = config.forward.as_ref();
+    let forward = forward.map(|forward| methods::plan_forward(forward, &at.key("forward"), report));
+    let bearers = keys.as_ref().is_some_and(|keys| keys.header == Some(header::AUTHORIZATION));
+    if bearers && (jwt.is_some() || basic.is_some()) {
+        let hint = "name another field for keys, like \"x-api-key\"";
+        report.error_with_hint(&at.key("keys"), "`authorization` has other credentials here", hint);
+    }
+    let methods = keys.is_some() || basic.is_some() || jwt.is_some() || forward.is_some();
     if !methods && addresses.admit_all() {
         let hint =
             "write how clients prove who they are, like `keys = {}`, or from where they may come: `allow`";
@@ -145,13 +190,17 @@ pub fn plan(
             }
         }
     }
-    let challenges = challenges(config, keys.as_ref(), at, report);
+    let [challenges, token_challenges] = challenges(config, keys.as_ref(), at, report);
     let methods = methods.then(|| MethodsPlan {
         keys,
+        basic,
+        jwt,
+        forward,
         consumers: Arc::clone(consumers),
         allowed: config.consumers.iter().cloned().collect(),
         header,
         challenges,
+        token_challenges,
         public_cache: config.public_cache,
     });
     AuthPlan { strip: Vec::new(), addresses, methods }
@@ -160,9 +209,16 @@ pub fn plan(
 /// The fields that these routes tell upstreams about consumers in: for [`AuthPlan::strip`] of every route.
 pub fn own_fields<'a>(configs: impl Iterator<Item = &'a AuthConfig>) -> Vec<HeaderName> {
     let mut names: Vec<HeaderName> = Vec::new();
-    for config in configs.filter(|config| config.keys.is_some()) {
-        for name in [&config.header].into_iter().filter_map(|text| HeaderName::try_from(text.as_str()).ok()) {
-            if !names.contains(&name) {
+    for config in configs {
+        let AuthConfig { keys, basic, jwt, forward, .. } = config;
+        let knows = keys.is_some() || basic.is_some() || jwt.is_some() || forward.is_some();
+        let header = knows.then_some(&config.header);
+        let claims = jwt.iter().flat_map(|jwt| jwt.headers.keys());
+        let copied = forward.iter().flat_map(|forward| &forward.response_headers);
+        for text in header.into_iter().chain(claims).chain(copied) {
+            let Ok(name) = HeaderName::try_from(text.as_str()) else { continue };
+            // A service may change the credentials; they are clients' all the same.
+            if name != header::AUTHORIZATION && !names.contains(&name) {
                 names.push(name);
             }
         }
@@ -171,7 +227,7 @@ pub fn own_fields<'a>(configs: impl Iterator<Item = &'a AuthConfig>) -> Vec<Head
 }
 
 /// A field in which we say something, and in which nobody else may.
-fn own_field(text: &str, at: &Path, report: &mut Report) -> Option<HeaderName> {
+pub(super) fn own_field(text: &str, at: &Path, report: &mut Report) -> Option<HeaderName> {
     let Ok(name) = HeaderName::try_from(text) else {
         report.error(at, format!("`{}` is no field name", text.escape_debug()));
         return None;
@@ -224,7 +280,7 @@ fn challenges(
     keys: Option<&KeysPlan>,
     at: &Path,
     report: &mut Report,
-) -> Arc<[HeaderValue]> {
+) -> [Arc<[HeaderValue]>; 2] {
     let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
     if config.realm.is_empty() || !config.realm.bytes().all(plain) {
         let hint = "use printable ASCII without quotes";
@@ -239,5 +295,21 @@ fn challenges(
             (None, _) => format!("ApiKey realm=\"{realm}\", in=\"query\""),
         });
     }
-    texts.into_iter().filter_map(|text| HeaderValue::try_from(text).ok()).collect()
+    if config.basic.is_some() {
+        texts.push(format!("Basic realm=\"{realm}\", charset=\"UTF-8\""));
+    }
+    let all = |texts: Vec<String>| texts.into_iter().filter_map(|text| HeaderValue::try_from(text).ok());
+    let bearer = config.jwt.is_some().then(|| format!("Bearer realm=\"{realm}\""));
+    let failed = bearer.as_ref().map(|bearer| format!("{bearer}, error=\"invalid_token\""));
+    let [unknown, bad] =
+        [bearer, failed].map(|bearer| all(texts.iter().cloned().chain(bearer).collect()).collect::<Vec<_>>());
+    [with_something(unknown), with_something(bad)]
+}
+
+/// RFC 9110 §15.5.2: there is at least one. A service that decides gives answers of its own.
+fn with_something(mut challenges: Vec<HeaderValue>) -> Arc<[HeaderValue]> {
+    if challenges.is_empty() {
+        challenges.push(HeaderValue::from_static("Bearer"));
+    }
+    challenges.into()
 }

@@ -1,3 +1,5 @@
+mod tokens;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -90,7 +92,7 @@ impl Service<Request> for &Mirror {
 
 /// What becomes of a request: the consumer's name as the upstream would get it, or why not.
 async fn outcome(guard: &Arc<Guard>, request: Request) -> Result<Option<String>, Denial> {
-    let layer = Auth::new(Some(Arc::clone(guard)), &Metrics::default(), "r", Mirror);
+    let layer = Auth::new(Some((Arc::clone(guard), Others::default())), &Metrics::default(), "r", Mirror);
     match layer.send(request).await {
         Ok(response) => Ok(response.headers.get("x-consumer").map(|name| name.to_str().unwrap().to_owned())),
         Err(Error::Refused(Refusal::Denied { why, .. })) => Err(why),
@@ -183,7 +185,7 @@ async fn who_has_a_key_is_let_in_and_named() {
         let found = outcome(&guard, asked("/", fields)).await;
         assert_eq!(found.as_ref().map(Option::as_deref).map_err(|why| *why), expected, "{fields:?}");
     }
-    let layer = Auth::new(Some(guard), &Metrics::default(), "r", Mirror);
+    let layer = Auth::new(Some((guard, Others::default())), &Metrics::default(), "r", Mirror);
     let fields = [("x-api-key", "b1"), ("x_consumer", "alice"), ("x_other", "1")];
     let seen = layer.send(asked("/", &fields)).await.unwrap().headers;
     assert!(!seen.contains_key("x-api-key") && !seen.contains_key("x_consumer"));
@@ -226,13 +228,18 @@ async fn challenges() {
         ("keys = { header = '', query = 'key' }\nrealm = 'x y'", r#"ApiKey realm="x y", in="query""#),
         ("keys = { header = 'Authorization' }", r#"Bearer realm="forebay""#),
     ] {
-        let layer = Auth::new(Some(guard(config)), &Metrics::default(), "r", Mirror);
+        let layer = Auth::new(Some((guard(config), Others::default())), &Metrics::default(), "r", Mirror);
         let error = layer.send(asked("/", &[])).await.unwrap_err();
         let response = crate::layers::respond::response(&error, &crate::http::RequestId::Random(1));
         assert_eq!(response.status, 401);
         assert_eq!(response.headers[WWW_AUTHENTICATE], challenge);
     }
-    let layer = Auth::new(Some(guard("keys = {}\ndeny = ['127.0.0.1']")), &Metrics::default(), "r", Mirror);
+    let layer = Auth::new(
+        Some((guard("keys = {}\ndeny = ['127.0.0.1']"), Others::default())),
+        &Metrics::default(),
+        "r",
+        Mirror,
+    );
     let error = layer.send(asked("/", &[])).await.unwrap_err();
     let response = crate::layers::respond::response(&error, &crate::http::RequestId::Random(1));
     assert_eq!((response.status.as_u16(), response.headers.get(WWW_AUTHENTICATE)), (403, None));
@@ -245,6 +252,28 @@ fn problems_are_found_and_show_no_secret() {
         ("consumers = ['alice']", "auth.consumers", "cannot be known"),
         ("keys = { header = '' }", "auth.keys", "nowhere"),
         ("keys = { header = 'a b' }", "auth.keys.header", "no field name"),
+        ("keys = { header = 'authorization' }\nbasic = {}", "auth.keys", "other credentials"),
+        ("basic = { remember = '25h' }", "auth.basic.remember", "is long"),
+        ("jwt = {}", "auth.jwt", "`issuer` is missing"),
+        ("jwt = {}", "auth.jwt", "`audience` is missing"),
+        ("jwt = {}", "auth.jwt", "where the keys come from"),
+        ("jwt = {}", "auth.jwt.algorithms", "no algorithm"),
+        ("jwt = { algorithms = ['none'] }", "auth.jwt.algorithms[0]", "no algorithm that"),
+        ("jwt = { algorithms = ['RS256', 'HS256'] }", "auth.jwt.algorithms[1]", "another kind"),
+        ("jwt = { algorithms = ['HS256'], jwks = '{}' }", "auth.jwt", "not for these"),
+        ("jwt = { algorithms = ['RS256'], secret = 'x' }", "auth.jwt", "not for these"),
+        ("jwt = { algorithms = ['HS256'], secret = 'short' }", "auth.jwt", "fewer than 32"),
+        ("jwt = { algorithms = ['RS256'], jwks = '{}' }", "auth.jwt", "no `keys`"),
+        ("jwt = { skew = '6m' }", "auth.jwt.skew", "5 minutes"),
+        ("jwt = { headers = { host = 'x' } }", "auth.jwt.headers.host", "another meaning"),
+        ("jwt = { upstream = 'a', path = 'x' }", "auth.jwt.path", "no path"),
+        ("jwt = { upstream = 'a', min_refresh = '0s' }", "auth.jwt.min_refresh", "is zero"),
+        ("jwt = { upstream = 'a', max_stale = '1s' }", "auth.jwt.max_stale", "shorter"),
+        ("forward = { path = 'check' }", "auth.forward.path", "no path"),
+        ("forward = { request_headers = [] }", "auth.forward.request_headers", "without credentials"),
+        ("forward = { response_headers = ['host'] }", "auth.forward.response_headers[0]", "another"),
+        ("forward = { remember = '2h' }", "auth.forward.remember", "is long"),
+        ("forward = { timeout = '0s' }", "auth.forward.timeout", "is zero"),
         ("keys = { query = 'k', forward = true }", "auth.keys.forward", "is not forwarded"),
         ("keys = {}\nconsumers = ['alic']", "auth.consumers[0]", "`alic`"),
         ("keys = {}\nheader = 'host'", "auth.header", "another meaning"),
@@ -261,6 +290,7 @@ fn problems_are_found_and_show_no_secret() {
     let same = sha256("same");
     for (toml, path, part) in [
         ("a = { keys = ['hunter2'] }".to_owned(), "consumer.a", "no SHA-256"),
+        ("a = { password = 'hunter2' }".to_owned(), "consumer.a", "no PHC string"),
         (format!("a = {{ keys = ['{same}'] }}\nb = {{ keys = ['{same}'] }}"), "consumer.b", "one of `a`"),
         ("'' = {}".to_owned(), "consumer.", "no name"),
         ("'ä' = {}".to_owned(), "consumer.ä", "no name"),

@@ -192,6 +192,14 @@ const fn denied(why: Denial) -> Problem {
             Problem::new(StatusCode::UNAUTHORIZED, DENIED, "These credentials are not good here.")
         }
         Denial::NotAllowed => Problem::new(StatusCode::FORBIDDEN, DENIED, "This route is not for you."),
+        Denial::BadToken => Problem::new(StatusCode::UNAUTHORIZED, DENIED, "This token is not good here."),
+        Denial::ExpiredToken => Problem::new(StatusCode::UNAUTHORIZED, DENIED, "This token has expired."),
+        Denial::KeysUnavailable | Denial::Busy | Denial::Unavailable => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "destination_unavailable",
+            "It cannot be found out at the moment who you are.",
+        )
+        .after(Duration::from_secs(1)),
     }
 }
 
