@@ -17,6 +17,7 @@
 //! | [`route`] | pure matching |
 //! | [`config`] and [`plan`] | what the user wrote; what it means, validated, without I/O |
 //! | [`error`] | every way a request can fail, by culprit |
+//! | [`threats`] | what a gateway is attacked with, what is done about it, and the tests |
 //! | [`clock`], [`units`], [`report`], [`memory`], [`metrics`], [`telemetry`] | what everybody uses |
 //!
 //! Imports go downhill: a module imports only modules of a lower rank. A test checks it.
@@ -74,5 +75,6 @@ pub mod route;
 pub mod server;
 pub mod stack;
 pub mod telemetry;
+pub mod threats;
 pub mod units;
 pub mod upstream;

@@ -10,6 +10,8 @@
 mod basics;
 mod behaviour;
 mod faults;
+mod fuzz;
 mod hostile;
 mod support;
+mod threats;
 mod tidy;

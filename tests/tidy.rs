@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The ranks of `src/`: a module imports only modules of a lower rank.
-const RANKS: [(&str, u8); 21] = [
+const RANKS: [(&str, u8); 22] = [
     ("main", 9),
     ("cli", 8),
     ("server", 7),
@@ -27,6 +27,7 @@ const RANKS: [(&str, u8); 21] = [
     ("report", 0),
     ("units", 0),
     ("clock", 0),
+    ("threats", 0),
 ];
 
 /// Who may name what; everyone else goes through them.
@@ -269,8 +270,9 @@ fn files_and_lines_are_short() {
         }
         for (at, line) in source.text.lines().enumerate() {
             let columns = line.chars().count();
-            // A text that must stand in one line is no code.
-            if columns > MAX_COLUMNS && !line.contains('"') && !line.ends_with('\\') {
+            // A text that must stand in one line is no code, nor is the row of a table.
+            let is_row = line.starts_with("//! | ");
+            if columns > MAX_COLUMNS && !line.contains('"') && !line.ends_with('\\') && !is_row {
                 findings.push(format!("{}:{}: {columns} columns", source.path, at + 1));
             }
             if line.ends_with([' ', '\t']) {

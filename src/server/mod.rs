@@ -14,6 +14,7 @@ pub mod listener;
 mod outgoing;
 pub mod reload;
 pub mod shutdown;
+mod simulated;
 pub mod streams;
 pub mod tls;
 pub mod tunnel;

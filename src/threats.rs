@@ -1,0 +1,90 @@
+//! What a gateway is attacked with, what Forebay does about it, and the tests that show it. No code.
+//!
+//! Whoever can open a connection is taken for an enemy, and so is an origin as far as its bytes go: what it
+//! says is checked before it is passed on or stored. Trusted are the config file and its files, the machine,
+//! the proxies in `trusted_proxies` (for whose client it is, and nothing else), and who holds `admin.token`.
+//!
+//! Every test that is named here exists: a test of its own sees to that. `a::b` is the test `b` in
+//! `tests/a.rs`. `cargo test --test all a::b` runs it.
+//!
+//! # What is between two readers of the same bytes
+//!
+//! The gateway and an origin must not disagree on where a request begins, where it ends, and what it asks
+//! for. Where hyper takes what another parser may read differently, the request is refused and its connection
+//! closed.
+//!
+//! | attack | what is done | clause | tests |
+//! |---|---|---|---|
+//! | smuggling by two lengths, or one that is none | 400, closed | RFC 9112 §6.1, §6.3 | `hostile::framing::lengths`, `hostile::framing::a_length_and_chunked` |
+//! | smuggling by obscure codings | 400 or 501, closed | RFC 9112 §6.1, §7 | `hostile::framing::transfer_codings` |
+//! | chunk sizes and extensions read in two ways | 400, the origin's request is cut | RFC 9112 §7.1 | `hostile::chunks::chunks_as_they_should_not_be`, `hostile::chunks::chunk_extensions_without_end` |
+//! | bare CR, LF, NUL, folded lines, blanks before a colon | 400, or never passed on | RFC 9112 §2.2, §5 | `hostile::fields::lines_and_fields`, `hostile::fields::start_lines` |
+//! | several hosts, or one that is none | 400 | RFC 9112 §3.2 | `hostile::target::hosts` |
+//! | paths that are read in two ways | normalised once, before all else; or 400 | RFC 3986 §6.2.2 | `hostile::target::paths`, `hostile::target::forms_of_targets` |
+//! | `Expect`, `Upgrade`, `CONNECT`, what comes behind them | refused, or sent on in one form | RFC 9110 §7.8, §10.1.1 | `hostile::semantics::expectations`, `hostile::semantics::upgrades`, `hostile::semantics::what_follows_on_the_connection` |
+//! | a tunnel that is none | only after a 101 that answers the challenge | RFC 6455 §4.1 | `behaviour::forwarding::a_switch_that_answers_no_challenge_is_no_tunnel`, `behaviour::forwarding::an_unasked_switch_is_a_bad_answer` |
+//! | HTTP/2 that becomes another HTTP/1.1 | malformed streams are reset | RFC 9113 §8 | `hostile::http2::malformed_fields`, `hostile::http2::malformed_targets`, `hostile::http2::malformed_bodies` |
+//! | a body that breaks off | the origin's is never completed | RFC 9112 §8 | `hostile::limits::bodies_that_end_early`, `faults::cache::the_client_breaks_off_after_every_byte` |
+//! | any bytes at all | fuzzed, over a connection in memory | | `fuzz::the_corpus_finds_nothing` |
+//!
+//! # Who says who somebody is
+//!
+//! | attack | what is done | clause | tests |
+//! |---|---|---|---|
+//! | forged `X-Forwarded-*`, `Forwarded`, `X-Request-Id` | replaced, unless a trusted proxy says it | RFC 7239 §8.1 | `hostile::semantics::fields_of_one_hop_and_of_a_pretended_proxy`, `hostile::semantics::fields_of_a_trusted_proxy`, `hostile::cache::unkeyed::what_only_a_proxy_may_say_is_not_said_to_the_origin` |
+//! | `Connection` that names what we add or need | not obeyed | RFC 9110 §7.6.1 | `behaviour::forwarding::hop_by_hop_fields_stay_behind` |
+//! | guessing API keys, or naming a consumer | hashed at rest, compared in constant time, one answer for all | | `behaviour::auth::who_has_none_is_told_how_and_the_upstream_is_not_asked`, `behaviour::auth::nobody_else_can_say_who_it_is` |
+//! | keys in logs, at the origin | taken out | | `behaviour::auth::a_key_opens_the_route_and_goes_no_further`, `behaviour::auth::a_key_in_the_query_is_seen_by_nobody` |
+//! | an admin listener for everybody | does not start without a token; writes need it | | `behaviour::purge::an_admin_listener_that_others_can_reach_needs_a_token`, `behaviour::purge::who_may_purge` |
+//! | secrets in what an operator sees | entries are told without values | | `behaviour::purge::an_entry_is_told_without_its_secrets` |
+//!
+//! # The cache
+//!
+//! | attack | what is done | clause | tests |
+//! |---|---|---|---|
+//! | poisoning by what is not in the key | the key is made of what is forwarded | RFC 9111 §2 | `hostile::cache::unkeyed::the_host`, `hostile::cache::targets::parameters`, `hostile::cache::targets::paths` |
+//! | content on GET, methods in disguise, HEAD for GET | passed on, not stored | RFC 9110 §9.3.1 | `hostile::cache::methods::content_on_a_get`, `hostile::cache::methods::methods_in_disguise`, `hostile::cache::methods::head_is_no_get` |
+//! | denial of service by stored errors | errors are stored only where something says so | RFC 9111 §4.2.2 | `hostile::cache::errors::errors_that_say_nothing_of_freshness`, `hostile::cache::errors::what_provokes_errors` |
+//! | deception: a private answer under a public name | nothing is stored by its name; what is for one client is left alone | RFC 9111 §3.5 | `hostile::cache::targets::names_of_files`, `hostile::cache::storing::responses_for_one_client` |
+//! | one consumer's answer for another | consumers are part of the key | RFC 9111 §3.5 | `behaviour::auth::stored_answers_do_not_cross_consumers`, `behaviour::auth::requests_of_two_consumers_are_not_collapsed` |
+//! | ranges and conditions that shape what others get | never part of a fill | RFC 9111 §3.3 | `hostile::cache::errors::ranges_and_conditions_do_not_shape_a_fill` |
+//! | hanging on to somebody who never gets an answer | followers go alone | | `hostile::cache::collapse::nobody_waits_for_ever`, `hostile::cache::collapse::the_first_one_leaves` |
+//! | response splitting | the origin's answer is 502, and not stored | RFC 9112 §11.1 | `hostile::cache::splitting::what_comes_behind_a_response`, `hostile::cache::splitting::responses_that_do_not_hold_together` |
+//!
+//! # Taking all there is
+//!
+//! | attack | what is done | clause | tests |
+//! |---|---|---|---|
+//! | slow heads, silence | timed from the first moment | | `hostile::limits::a_head_byte_by_byte`, `hostile::limits::silence`, `behaviour::limits::a_connection_that_says_nothing_is_closed` |
+//! | slow bodies | a time between two reads, and a rate | | `behaviour::limits::a_request_body_that_stalls_is_given_up`, `behaviour::connections::a_body_that_trickles_is_given_up` |
+//! | slow readers | a time without progress, and a rate; what waits is bounded | | `behaviour::limits::a_client_that_does_not_read_is_cut`, `behaviour::limits::a_stream_that_is_not_read_is_reset`, `behaviour::connections::a_reader_that_trickles_is_given_up` |
+//! | many connections | a cap; idle ones keep next to nothing | | `behaviour::limits::connections_beyond_the_cap_wait`, `behaviour::lifecycle::resting_connections_take_little_memory`, `behaviour::bad_input::without_file_descriptors_it_waits` |
+//! | large heads, targets and bodies | 431, 414, 413 | RFC 6585 §5 | `hostile::limits::too_large_heads`, `hostile::limits::too_large_bodies` |
+//! | HTTP/2: rapid reset, CONTINUATION, PING, SETTINGS and other floods | the connection ends | RFC 9113 §10.5 | `hostile::http2::floods`, `hostile::http2::malformed_frames` |
+//! | large objects, many at once | one budget for all bodies; beyond it, they pass unstored | | `behaviour::memory::a_stampede_of_large_objects_keeps_to_the_limit` |
+//! | too many requests | limits, then a bounded queue, then 503 | RFC 6585 §4 | `behaviour::resilience::a_limit_counts_by_its_key`, `behaviour::resilience::a_full_queue_sheds`, `behaviour::resilience::a_long_wait_in_the_queue_ends` |
+//! | a storm of retries | a budget an upstream | | `behaviour::resilience::the_budget_bounds_retries_when_everything_fails` |
+//! | answers that take long to compress | off the event loop, a few at a time; once for what is stored | | `behaviour::compression::a_large_body_holds_nobody_up`, `behaviour::compression::many_at_once_have_one_encoder`, `behaviour::compression::without_memory_nothing_is_encoded` |
+//! | decompression bombs | nothing is decompressed | | `behaviour::compression::some_answers_are_never_encoded` |
+//!
+//! # What an origin may do
+//!
+//! | fault | what is done | clause | tests |
+//! |---|---|---|---|
+//! | it breaks off anywhere | never passed on as complete, never stored | RFC 9112 §8 | `faults::a_counted_answer_is_closed_after_every_byte`, `faults::a_chunked_answer_is_reset_after_every_byte`, `behaviour::compression::a_body_that_breaks_off_stays_broken` |
+//! | heads that are none, endless interim ones | 502 | RFC 9112 §4 | `faults::matrix::what_comes_of_a_broken_answer`, `faults::matrix_http2::what_comes_of_a_broken_answer` |
+//! | bytes that nobody asked for | the connection is not used again | RFC 9112 §9.2 | `faults::matrix_reuse::an_idle_connection_speaks_or_ends`, `faults::a_connection_that_was_closed_is_not_used_again` |
+//! | it stands still | given up in time; nothing stays held | | `faults::matrix_origin::it_stands_still` |
+//!
+//! # What is left to others
+//!
+//! - **BREACH**: a secret beside what an attacker chooses, compressed together, leaks by its length. Routes
+//!   compress only where they say so; [`layers::compress`](crate::layers::compress) says where they should
+//!   not.
+//! - **Forged requests of browsers**: a gateway does not know which requests change something. The admin API
+//!   changes nothing on GET, refuses what a page of another origin asks for, and takes orders only as JSON,
+//!   which no form can send.
+//! - **What an application does with what it gets**: there is no filter of contents here.
+//! - **Floods of packets**: for the kernel and the network.
+//! - **Timing of the cache**: a hit is faster than a miss, so who asks learns what others asked for lately.
+//!   Keep what must not be known out of shared caches (`private`, or `key.headers`).
