@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 /// A failed request, by culprit.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -18,6 +18,9 @@ pub enum Error {
     /// The upstream failed or was not reached.
     #[error("upstream: {0}")]
     Upstream(UpstreamError),
+    /// A part of an aggregate failed that it cannot do without.
+    #[error("{0}")]
+    Part(Box<PartError>),
     /// Our own fault.
     #[error("internal: {}", .0.as_str())]
     Internal(InternalError),
@@ -30,7 +33,49 @@ impl Error {
             Self::Client(error) => error.as_str(),
             Self::Refused(refusal) => refusal.as_str(),
             Self::Upstream(error) => error.kind.as_str(),
+            Self::Part(error) => error.failure.as_str(),
             Self::Internal(error) => error.as_str(),
+        }
+    }
+}
+
+/// A failed part of an aggregate.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("part {part}: {}", .failure.as_str())]
+pub struct PartError {
+    /// The part's name.
+    pub part: Arc<str>,
+    /// Why it failed.
+    pub failure: PartFailure,
+}
+
+/// Why a part of an aggregate failed.
+#[derive(Clone, Debug)]
+pub enum PartFailure {
+    /// There was no answer: as that error says.
+    Error(Error),
+    /// The answer is not a success: 502.
+    Status(StatusCode),
+    /// The answer is not JSON: 502.
+    NotJson,
+    /// The answer has a coding, though none was asked for: 502.
+    Encoded,
+    /// The answer is larger than the part's `max_body`: 502.
+    TooLarge,
+    /// There is no memory left to hold it: 503.
+    NoMemory,
+}
+
+impl PartFailure {
+    /// The word for it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Error(error) => error.as_str(),
+            Self::Status(_) => "part_status",
+            Self::NotJson => "part_not_json",
+            Self::Encoded => "part_encoded",
+            Self::TooLarge => "part_too_large",
+            Self::NoMemory => "part_no_memory",
         }
     }
 }

@@ -96,8 +96,10 @@ pub struct Route {
     pub name: String,
     /// The upstream it leads to, unless it answers itself.
     pub upstream: Option<String>,
-    /// Its cache, for operators.
-    cache: Option<Control>,
+    /// Its caches, for operators: one, or one a part.
+    caches: Vec<Control>,
+    /// Whether it has parts: what is stored is found under their paths, and not under its own.
+    has_parts: bool,
     rewrite: Option<Rewrite>,
     stack: Stack,
 }
@@ -142,7 +144,7 @@ impl Gateway {
         self.shared.metrics.retain(|_, labels| {
             let route = labels
                 .get("route")
-                .is_none_or(|name| name == UNROUTED || plan.routes.iter().any(|route| route.name == name));
+                .is_none_or(|name| name == UNROUTED || plan.routes.iter().any(|route| route.is_named(name)));
             route && labels.get("upstream").is_none_or(|name| plan.upstreams.contains_key(name))
         });
     }
@@ -171,6 +173,7 @@ impl Gateway {
         let answer = match &found {
             Ok(route) => match &route.stack {
                 Stack::Upstream(stack) => stack.send(request).await,
+                Stack::Aggregate(stack) => stack.send(request).await,
                 Stack::Fixed(stack) => stack.send(request).await,
             },
             Err(refusal) => {
@@ -247,11 +250,12 @@ impl Table {
         };
         let mut routes = Vec::new();
         for route in &plan.routes {
-            let (stack, cache) = builder.stack(route)?;
+            let (stack, caches) = builder.stack(route)?;
             let built = Arc::new(Route {
                 name: route.name.clone(),
                 upstream: route.upstream().map(str::to_owned),
-                cache,
+                caches,
+                has_parts: matches!(stack, Stack::Aggregate(_)),
                 rewrite: route.transform.rewrite.clone(),
                 stack,
             });

@@ -30,6 +30,8 @@
 //!         → Admission → Retry → Hedge → Balance → pool → origin
 //! ```
 //!
+//! A route with `aggregate` has the inner half of it, from the cache on, once a part; all are asked at once.
+//!
 //! # Where the design was changed, and why
 //!
 //! - **`Inner` is implemented a type at a time**, by a macro, and not for every `T` whose reference is a

@@ -2,6 +2,7 @@
 
 use crate::layers::access_log::AccessLog;
 use crate::layers::admission::Admission;
+use crate::layers::aggregate::Aggregate;
 use crate::layers::auth::Auth;
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::cache::Cache;
@@ -55,6 +56,12 @@ pub type ToUpstream = Compress<Fallback<Cache<RateLimit<Attempts>>, Attempts>>;
 /// - `Balance`: the endpoint, its pool, the origin.
 pub type Attempts = Admission<Retry<Hedge<Tell<Balance>>>>;
 
+/// What a route to several upstreams has inside its policy.
+///
+/// - `Compress`, outside the parts: they are merged in the plain form.
+/// - `Aggregate`, and in it for each part all that a route to its upstream has.
+pub type ToUpstreams = Compress<Aggregate<ToUpstream>>;
+
 /// What a route that answers itself has inside its policy.
 pub type Answered = Compress<Fixed>;
 
@@ -63,6 +70,8 @@ pub type Answered = Compress<Fixed>;
 pub enum Stack {
     /// To an upstream.
     Upstream(Box<Policy<ToUpstream>>),
+    /// To several upstreams, for one answer.
+    Aggregate(Box<Policy<ToUpstreams>>),
     /// To a redirect or fixed response of our own.
     Fixed(Box<Policy<Answered>>),
 }

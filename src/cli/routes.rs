@@ -63,6 +63,10 @@ fn row(route: &RouteConfig) -> [String; HEAD.len()] {
         (Some(upstream), _, _) => format!("upstream {upstream}"),
         (_, Some(redirect), _) => format!("redirect {} {}", redirect.status, redirect.to),
         (_, _, Some(fixed)) => format!("respond {}", fixed.status),
+        (None, None, None) if !route.aggregate.is_empty() => {
+            let parts: Vec<&str> = route.aggregate.iter().map(|part| part.name.as_str()).collect();
+            format!("aggregate {}", parts.join(", "))
+        }
         (None, None, None) => "nothing".to_owned(),
     };
     [

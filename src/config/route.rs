@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::layers::admission::config::RouteAdmissionConfig;
+use crate::layers::aggregate::config::PartConfig;
 use crate::layers::auth::config::AuthConfig;
 use crate::layers::cache::config::CacheConfig;
 use crate::layers::compress::config::CompressConfig;
@@ -32,6 +33,10 @@ pub struct RouteConfig {
     /// The upstream that answers.
     #[serde(default)]
     pub upstream: Option<String>,
+    /// Instead of an upstream: several requests at once, whose JSON is merged into one object. Cache, retries
+    /// and hedging of the route are each part's.
+    #[serde(default)]
+    pub aggregate: Vec<PartConfig>,
     /// Instead of an upstream: a redirect.
     #[serde(default)]
     pub redirect: Option<RedirectConfig>,
@@ -94,6 +99,7 @@ impl Default for RouteConfig {
             match_: MatchConfig::default(),
             priority: 0,
             upstream: None,
+            aggregate: Vec::new(),
             redirect: None,
             respond: None,
             timeout: timeout(),

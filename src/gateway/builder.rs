@@ -9,6 +9,7 @@ use crate::layers::Inner;
 use crate::layers::access_log::AccessLog;
 use crate::layers::admission::claim::TenantOf;
 use crate::layers::admission::{Admission, Claims};
+use crate::layers::aggregate::{Aggregate, PartPlan};
 use crate::layers::auth::ask::Ask;
 use crate::layers::auth::{Auth, Guard, Others};
 use crate::layers::body_limit::BodyLimit;
@@ -44,19 +45,42 @@ pub(super) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    pub(super) fn stack(&mut self, route: &RoutePlan) -> Result<(Stack, Option<Control>), TableError> {
+    pub(super) fn stack(&mut self, route: &RoutePlan) -> Result<(Stack, Vec<Control>), TableError> {
         let outer = self.limits(route, Scope::All);
         Ok(match &route.answer {
             AnswerPlan::Fixed(fixed) => {
                 let inner = self.compress(route, Fixed::new(fixed.clone()));
-                (Stack::Fixed(Box::new(self.policy(route, None, outer, inner))), None)
+                (Stack::Fixed(Box::new(self.policy(route, None, outer, inner))), Vec::new())
             }
             AnswerPlan::Upstream { name, .. } => {
                 let (inner, cache) =
                     self.upstream_stack(route).ok_or_else(|| TableError::NoUpstream(route.name.clone()))?;
-                (Stack::Upstream(Box::new(self.policy(route, Some(name), outer, inner))), cache)
+                let stack = Stack::Upstream(Box::new(self.policy(route, Some(name), outer, inner)));
+                (stack, cache.into_iter().collect())
+            }
+            AnswerPlan::Aggregate(parts) => {
+                let (inner, caches) =
+                    self.aggregate(route, parts).ok_or_else(|| TableError::NoUpstream(route.name.clone()))?;
+                let inner = self.compress(route, inner);
+                (Stack::Aggregate(Box::new(self.policy(route, None, outer, inner))), caches)
             }
         })
+    }
+
+    /// Every part with a stack of its own, as if it were a route.
+    fn aggregate(
+        &mut self,
+        route: &RoutePlan,
+        parts: &[(PartPlan, AnswerPlan)],
+    ) -> Option<(Aggregate<ToUpstream>, Vec<Control>)> {
+        let (mut inner, mut caches) = (Vec::new(), Vec::new());
+        for (part, answer) in parts {
+            let (stack, cache) = self.upstream_stack(&route.of_part(part, answer))?;
+            inner.push((part.clone(), stack));
+            caches.extend(cache);
+        }
+        let Shared { memory, metrics, .. } = self.shared;
+        Some((Aggregate::new(inner, memory, metrics, &route.name), caches))
     }
 
     fn policy<S: Inner>(

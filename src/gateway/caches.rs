@@ -2,7 +2,8 @@
 //!
 //! A URL is mapped to what each route would look for: the routes whose host and path take it, whatever their
 //! other conditions, and the target that they rewrite it to. What a prefix becomes when it is rewritten
-//! cannot be told, so on a route that rewrites, a prefix purges all of the route.
+//! cannot be told, so on a route that rewrites, a prefix purges all of the route. The parts of an aggregate
+//! are found under their own paths, which are no route's.
 
 use crate::clock::{self, Wall};
 use crate::http::normalize::{self, PathRules};
@@ -41,7 +42,8 @@ impl Gateway {
             What::Prefix(prefix) => {
                 let target = parse(prefix, rules)?;
                 for (matching, route, cache) in chosen {
-                    if matching.host.takes(target.host()) && matching.path.may_begin(target.path()) {
+                    let begins = route.has_parts || matching.path.may_begin(target.path());
+                    if matching.host.takes(target.host()) && begins {
                         let rewrites = route.rewrite.is_some();
                         add(route, &[if rewrites { cache.everything() } else { cache.prefix(&target) }]);
                     }
@@ -103,7 +105,7 @@ impl Table {
         let mut caches = Vec::new();
         for (matching, _, route) in all {
             known = true;
-            caches.extend(route.cache.as_ref().map(|cache| (matching, &**route, cache)));
+            caches.extend(route.caches.iter().map(|cache| (matching, &**route, cache)));
         }
         match name {
             Some(name) if !known => Err(OrderError::NoRoute(name.to_owned())),
@@ -117,6 +119,9 @@ impl Route {
     /// What its cache is asked for when a client asks for `target`; none where the route takes no such URL.
     fn target_of(&self, matching: &MatchPlan, target: &Target) -> Option<Target> {
         let path = target.path();
+        if self.has_parts {
+            return matching.host.takes(target.host()).then(|| target.clone());
+        }
         if !matching.host.takes(target.host()) || !matching.path.takes(path) {
             return None;
         }

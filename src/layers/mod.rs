@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod admission;
+pub mod aggregate;
 pub mod auth;
 pub mod body_limit;
 pub mod budget;

@@ -7,6 +7,7 @@ use super::ServerPlan;
 use crate::config::Config;
 use crate::config::route::RouteConfig;
 use crate::layers::admission::ClaimPlan;
+use crate::layers::aggregate::{self, PartPlan};
 use crate::layers::auth::plan::{AuthPlan, Consumers};
 use crate::layers::cache::plan::CachePlan;
 use crate::layers::cache::purge::PurgePlan;
@@ -17,6 +18,7 @@ use crate::layers::fixed::{FixedPlan, plan_redirect, plan_respond};
 use crate::layers::hedge::HedgePlan;
 use crate::layers::rate_limit::plan::{KeyPlan, LimitPlan};
 use crate::layers::retry::plan::RetryPlan;
+use crate::layers::transform::config::RewriteConfig;
 use crate::layers::transform::plan::TransformPlan;
 use crate::layers::{
     admission, auth, cache, compress, deadline, fallback, hedge, rate_limit, retry, transform,
@@ -60,8 +62,27 @@ impl RoutePlan {
     pub fn upstream(&self) -> Option<&str> {
         match &self.answer {
             AnswerPlan::Upstream { name, .. } => Some(name),
-            AnswerPlan::Fixed(_) => None,
+            AnswerPlan::Aggregate(_) | AnswerPlan::Fixed(_) => None,
         }
+    }
+
+    /// Whether metrics under this name are the route's, or those of one of its parts.
+    pub fn is_named(&self, name: &str) -> bool {
+        let part = || name.strip_prefix(&self.name)?.strip_prefix('/');
+        self.name == name
+            || match &self.answer {
+                AnswerPlan::Aggregate(parts) => {
+                    part().is_some_and(|name| parts.iter().any(|(part, _)| *part.name == *name))
+                }
+                AnswerPlan::Upstream { .. } | AnswerPlan::Fixed(_) => false,
+            }
+    }
+
+    /// A part of an aggregate as a route of its own, inside this one: `ROUTE/PART`.
+    #[must_use]
+    pub fn of_part(&self, part: &PartPlan, answer: &AnswerPlan) -> Self {
+        let name = format!("{}/{}", self.name, part.name);
+        Self { name, answer: answer.clone(), compress: None, ..self.clone() }
     }
 }
 
@@ -81,22 +102,35 @@ pub enum AnswerPlan {
         /// Who answers where the upstream fails, in order.
         fallbacks: Vec<FallbackPlan>,
     },
+    /// Several upstreams, each with a part of the answer.
+    Aggregate(Vec<(PartPlan, Self)>),
     /// We do, with a redirect or a fixed response.
     Fixed(FixedPlan),
 }
 
 impl AnswerPlan {
     /// The upstreams that may be asked, by name.
-    pub fn upstreams(&self) -> impl Iterator<Item = &str> {
-        let (own, fallbacks) = match self {
-            Self::Upstream { name, fallbacks, .. } => (Some(name.as_str()), fallbacks.as_slice()),
-            Self::Fixed(_) => (None, &[][..]),
-        };
-        let others = fallbacks.iter().filter_map(|fallback| match &fallback.to {
-            ToPlan::Upstream(name) => Some(name.as_str()),
-            ToPlan::Respond(_) => None,
-        });
-        own.into_iter().chain(others)
+    pub fn upstreams(&self) -> Vec<&str> {
+        match self {
+            Self::Upstream { name, fallbacks, .. } => {
+                let others = fallbacks.iter().filter_map(|fallback| match &fallback.to {
+                    ToPlan::Upstream(name) => Some(name.as_str()),
+                    ToPlan::Respond(_) => None,
+                });
+                std::iter::once(name.as_str()).chain(others).collect()
+            }
+            Self::Aggregate(parts) => parts.iter().flat_map(|(_, answer)| answer.upstreams()).collect(),
+            Self::Fixed(_) => Vec::new(),
+        }
+    }
+
+    /// Whether it needs what the route's path captured under this name.
+    fn uses(&self, name: &str) -> bool {
+        match self {
+            Self::Upstream { .. } => false,
+            Self::Aggregate(parts) => parts.iter().any(|(part, _)| part.uses(name)),
+            Self::Fixed(fixed) => fixed.uses(name),
+        }
     }
 }
 
@@ -150,10 +184,7 @@ fn one_route(
     let tenant = route.admission.tenant.as_ref();
     let tenant = tenant.map(|key| rate_limit::plan::plan_key(key, consumer, &queueing.key("tenant"), report));
     let answer = answer(route, config, &names, &auth, at, report);
-    matching.capture_only(|name| {
-        let answers = matches!(&answer, AnswerPlan::Fixed(fixed) if fixed.uses(name));
-        answers || transform.uses(name)
-    });
+    matching.capture_only(|name| answer.uses(name) || transform.uses(name));
     RoutePlan {
         name: route.name.clone(),
         matching,
@@ -216,12 +247,19 @@ fn answer(
     let redirect =
         route.redirect.as_ref().map(|config| plan_redirect(config, names, &at.key("redirect"), report));
     let respond = route.respond.as_ref().map(|config| plan_respond(config, &at.key("respond"), report));
-    let ways = [route.upstream.is_some(), redirect.is_some(), respond.is_some()];
+    let parts = !route.aggregate.is_empty();
+    let ways = [route.upstream.is_some(), redirect.is_some(), respond.is_some(), parts];
     if ways.into_iter().filter(|way| *way).count() > 1 {
-        let hint = "a route has one of `upstream`, `redirect` and `respond`";
+        let hint = "a route has one of `upstream`, `aggregate`, `redirect` and `respond`";
         report.error_with_hint(at, format!("route `{}` has several ways to answer", route.name), hint);
     }
     match (&route.upstream, redirect.or(respond)) {
+        (None, None) if parts => {
+            let cache = route.cache.enabled.then(|| Arc::new(cache));
+            let fallbacks = Vec::new();
+            let onward = AnswerPlan::Upstream { name: String::new(), cache, retry, hedge, fallbacks };
+            AnswerPlan::Aggregate(parts_of(route, config, &onward, names, at, report))
+        }
         (None, Some(fixed)) => {
             if !route.fallback.is_empty() {
                 let hint = "fallbacks are for routes to an upstream";
@@ -240,11 +278,42 @@ fn answer(
             AnswerPlan::Upstream { name: name.clone(), cache, retry, hedge, fallbacks }
         }
         (None, None) => {
-            let hint = "give it one of `upstream`, `redirect` and `respond`";
+            let hint = "give it one of `upstream`, `aggregate`, `redirect` and `respond`";
             report.error_with_hint(at, format!("nothing answers route `{}`", route.name), hint);
             AnswerPlan::Upstream { name: String::new(), cache: None, retry, hedge, fallbacks: Vec::new() }
         }
     }
+}
+
+/// The parts of an aggregate, each with how it is asked for: as `onward` says, at its own upstream.
+fn parts_of(
+    route: &RouteConfig,
+    config: &Config,
+    onward: &AnswerPlan,
+    names: &[&str],
+    at: &Path,
+    report: &mut Report,
+) -> Vec<(PartPlan, AnswerPlan)> {
+    if route.rewrite != RewriteConfig::default() {
+        report.error(&at.key("rewrite"), "the parts of an aggregate have paths of their own");
+    }
+    if !route.fallback.is_empty() {
+        let hint = "make a part `optional` and give it a `default`";
+        report.error_with_hint(&at.key("fallback"), "an aggregate has no fallback", hint);
+    }
+    let at = at.key("aggregate");
+    for (index, part) in route.aggregate.iter().enumerate() {
+        known_upstream(&part.upstream, config, &at.index(index).key("upstream"), report);
+    }
+    let parts = aggregate::plan(&route.aggregate, names, &at, report);
+    let asked = |part: PartPlan| {
+        let mut answer = onward.clone();
+        if let AnswerPlan::Upstream { name, .. } = &mut answer {
+            name.clone_from(&part.upstream);
+        }
+        (part, answer)
+    };
+    parts.into_iter().map(asked).collect()
 }
 
 fn fallbacks(

@@ -301,7 +301,7 @@ impl Account {
             Error::Upstream(error) => {
                 !matches!(error.kind, Kind::ConnectionLimit | Kind::NoEndpoint | Kind::BadUpgrade)
             }
-            Error::Client(_) | Error::Refused(_) | Error::Internal(_) => false,
+            Error::Client(_) | Error::Refused(_) | Error::Part(_) | Error::Internal(_) => false,
         };
         self.state = State::Settled;
         if failed {

@@ -108,7 +108,7 @@ impl Meters {
                 }
             }
             Error::Client(_) => self.client.increment(),
-            Error::Refused(_) | Error::Internal(_) => self.internal.increment(),
+            Error::Refused(_) | Error::Part(_) | Error::Internal(_) => self.internal.increment(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the gateway does, seen from outside: each test is one sentence that users may rely on.
 
+mod aggregate;
 mod attempts;
 mod auth;
 mod bad_input;

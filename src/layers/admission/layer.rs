@@ -119,6 +119,6 @@ const fn outcome(result: &Result<Response, Error>) -> Outcome {
             | Kind::BodyTimeout
             | Kind::BodyIncomplete => Outcome::Failed,
         },
-        Err(Error::Client(_) | Error::Refused(_) | Error::Internal(_)) => Outcome::Left,
+        Err(Error::Client(_) | Error::Refused(_) | Error::Part(_) | Error::Internal(_)) => Outcome::Left,
     }
 }

@@ -158,7 +158,7 @@ fn stand_in_for<'a>(fetch: &'a Fetch, error: &Error) -> Option<(&'a Arc<Entry>, 
         Error::Refused(
             Refusal::QueueFull { .. } | Refusal::QueueTimeout { .. } | Refusal::DeadlineTooNear { .. },
         ) => Some((fetch.stale_on_overload()?, HitKind::StaleOnOverload)),
-        Error::Client(_) | Error::Refused(_) | Error::Internal(_) => None,
+        Error::Client(_) | Error::Refused(_) | Error::Part(_) | Error::Internal(_) => None,
     }
 }
 

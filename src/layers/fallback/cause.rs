@@ -69,7 +69,7 @@ impl Cause {
                 | Refusal::PurgeDenied
                 | Refusal::OnlyIfCached => None,
             },
-            Error::Client(_) | Error::Internal(_) => None,
+            Error::Client(_) | Error::Part(_) | Error::Internal(_) => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::error::{ClientError, Denial, Error, InternalError, Refusal, UpstreamErrorKind};
+use crate::error::{ClientError, Denial, Error, InternalError, PartFailure, Refusal, UpstreamErrorKind};
 use crate::http::{Body, RequestId, Response, fields};
 
 /// What is said about an error.
@@ -31,7 +31,7 @@ impl Problem {
 /// The response for an error; the id is told to the client so that it can be found in the log.
 pub fn response(error: &Error, id: &RequestId) -> Response {
     let problem = problem(error);
-    let body = serde_json::json!({
+    let mut body = serde_json::json!({
         "type": "about:blank",
         "title": problem.status.canonical_reason().unwrap_or("Error"),
         "status": problem.status.as_u16(),
@@ -39,6 +39,12 @@ pub fn response(error: &Error, id: &RequestId) -> Response {
         "reason": error.as_str(),
         "request_id": id.to_string(),
     });
+    if let (Error::Part(error), Some(members)) = (error, body.as_object_mut()) {
+        members.insert("part".to_owned(), (&*error.part).into());
+        if let PartFailure::Status(status) = error.failure {
+            members.insert("part_status".to_owned(), status.as_u16().into());
+        }
+    }
     let mut response = Response::new(problem.status, Body::full(body.to_string()));
     let headers = &mut response.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -75,6 +81,10 @@ fn own_fields(error: &Error) -> Vec<(HeaderName, HeaderValue)> {
             challenges.iter().map(|challenge| (WWW_AUTHENTICATE, challenge.clone())).collect()
         }
         Error::Refused(Refusal::RateLimited { fields, .. }) => fields.to_vec(),
+        Error::Part(error) => match &error.failure {
+            PartFailure::Error(error) => own_fields(error),
+            _ => Vec::new(),
+        },
         Error::Client(_) | Error::Refused(_) | Error::Upstream(_) | Error::Internal(_) => Vec::new(),
     }
 }
@@ -84,11 +94,30 @@ fn problem(error: &Error) -> Problem {
         Error::Client(error) => client(*error),
         Error::Refused(refusal) => refused(refusal),
         Error::Upstream(error) => upstream(error.kind),
+        Error::Part(error) => part(&error.failure),
         Error::Internal(InternalError::Panicked | InternalError::Bug(_)) => Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "proxy_internal_error",
             "The gateway failed to handle this request.",
         ),
+    }
+}
+
+/// What fails a part fails the whole for the same reason.
+fn part(failure: &PartFailure) -> Problem {
+    const KIND: &str = "http_response_incomplete";
+    let bad = StatusCode::BAD_GATEWAY;
+    match failure {
+        PartFailure::Error(error) => problem(error),
+        PartFailure::Status(_) => Problem::new(bad, KIND, "A part of the answer has a status of failure."),
+        PartFailure::NotJson => Problem::new(bad, KIND, "A part of the answer is not JSON."),
+        PartFailure::Encoded => Problem::new(bad, KIND, "A part of the answer has a content coding."),
+        PartFailure::TooLarge => Problem::new(bad, KIND, "A part of the answer is too large."),
+        PartFailure::NoMemory => {
+            let detail = "There is no memory left for a part of the answer.";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_response", detail)
+                .after(Duration::from_secs(1))
+        }
     }
 }
 
