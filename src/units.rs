@@ -76,13 +76,13 @@ impl FromStr for Time {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
-            if millis >= size && millis.is_multiple_of(size) {
-                return write!(f, "{}{unit}", millis / size);
+        let micros = self.0.as_micros();
+        for (unit, millis) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
+            if micros >= millis * 1000 && micros.is_multiple_of(millis * 1000) {
+                return write!(f, "{}{unit}", micros / (millis * 1000));
             }
         }
-        if millis == 0 { write!(f, "0s") } else { write!(f, "{}ms", self.0.as_secs_f64() * 1000.0) }
+        if micros == 0 { write!(f, "0s") } else { write!(f, "{}ms", micros as f64 / 1000.0) }
     }
 }
 
@@ -295,6 +295,9 @@ mod tests {
         }
         assert_eq!(Time::millis(90_000).to_string(), "90s");
         assert_eq!(Time::secs(3600).to_string(), "1h");
+        for text in ["0.2ms", "1000.2ms", "0s", "1ms", "90061.001ms"] {
+            assert_eq!(text.parse::<Time>().unwrap().to_string(), text, "nothing is lost");
+        }
     }
 
     #[test]
