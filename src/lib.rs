@@ -25,9 +25,9 @@
 //! # The way of a request
 //!
 //! ```text
-//! listener → connection → ingress → route → AccessLog → TransformResponse → Respond → TransformRequest
-//!         → Deadline → BodyLimit → Auth → RateLimit → Compress → Fallback → Cache → RateLimit (origin)
-//!         → Admission → Retry → Hedge → Balance → pool → origin
+//! listener → connection → ingress → route → AccessLog → TransformResponse → Cors → Respond
+//!         → TransformRequest → Deadline → BodyLimit → Auth → RateLimit → Compress → Fallback
+//!         → Cache → RateLimit (origin) → Admission → Retry → Hedge → Balance → pool → origin
 //! ```
 //!
 //! A route with `aggregate` has the inner half of it, from the cache on, once a part; all are asked at once.

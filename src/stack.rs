@@ -7,6 +7,7 @@ use crate::layers::auth::Auth;
 use crate::layers::body_limit::BodyLimit;
 use crate::layers::cache::Cache;
 use crate::layers::compress::Compress;
+use crate::layers::cors::Cors;
 use crate::layers::deadline::{Deadline, Tell};
 use crate::layers::fallback::Fallback;
 use crate::layers::fixed::Fixed;
@@ -24,6 +25,8 @@ inner!(impl for Balance);
 ///
 /// - `AccessLog`, so that every request is counted and logged, whatever becomes of it.
 /// - `TransformResponse`, so that every response, an error's too, gets the route's fields.
+/// - `Cors`, outside `Respond` and `Auth`: pages may read errors too, and browsers send no credentials with
+///   preflights. Outside the cache, where nothing is stored that was said to one origin.
 /// - `Respond`, so that all further in can fail with an error and no one else has to know how it looks on the
 ///   wire.
 /// - `TransformRequest`, so that cache and upstream see the rewritten request.
@@ -33,7 +36,7 @@ inner!(impl for Balance);
 ///   stored, and those inside know who it is.
 /// - `RateLimit`, outside the cache: a limit is policy for everyone, hits included.
 pub type Policy<S> =
-    AccessLog<TransformResponse<Respond<TransformRequest<Deadline<BodyLimit<Auth<RateLimit<S>>>>>>>>;
+    AccessLog<TransformResponse<Cors<Respond<TransformRequest<Deadline<BodyLimit<Auth<RateLimit<S>>>>>>>>>;
 
 /// What a route to an upstream has inside its policy.
 ///

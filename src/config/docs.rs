@@ -16,6 +16,7 @@ use crate::layers::auth::config::{
     AuthConfig, BasicConfig, ConsumerConfig, ForwardConfig, JwtConfig, KeysConfig,
 };
 use crate::layers::compress::config::CompressConfig;
+use crate::layers::cors::config::CorsConfig;
 use crate::layers::deadline::config::DeadlineConfig;
 use crate::layers::fallback::config::{FallbackConfig, FallbackResponseConfig};
 use crate::layers::hedge::config::HedgeConfig;
@@ -116,6 +117,7 @@ pub fn full() -> Config {
         upstream: Some("example".to_owned()),
         rate_limit: limit.into_iter().collect(),
         deadline: Some(DeadlineConfig::default()),
+        cors: Some(CorsConfig::default()),
         auth: Some(AuthConfig {
             keys: Some(KeysConfig::default()),
             basic: Some(BasicConfig::default()),

@@ -8,6 +8,7 @@ use crate::layers::aggregate::config::PartConfig;
 use crate::layers::auth::config::AuthConfig;
 use crate::layers::cache::config::CacheConfig;
 use crate::layers::compress::config::CompressConfig;
+use crate::layers::cors::config::CorsConfig;
 use crate::layers::deadline::config::DeadlineConfig;
 use crate::layers::fallback::config::FallbackConfig;
 pub use crate::layers::fixed::config::{FixedConfig, RedirectConfig};
@@ -62,6 +63,9 @@ pub struct RouteConfig {
     /// Changes to the response's fields on the way to the client.
     #[serde(default)]
     pub response_headers: HeaderRulesConfig,
+    /// Which pages of other origins may use it from a browser; none where this is not given.
+    #[serde(default)]
+    pub cors: Option<CorsConfig>,
     /// Who may use it; everybody where this is not given.
     #[serde(default)]
     pub auth: Option<AuthConfig>,
@@ -108,6 +112,7 @@ impl Default for RouteConfig {
             rewrite: RewriteConfig::default(),
             request_headers: HeaderRulesConfig::default(),
             response_headers: HeaderRulesConfig::default(),
+            cors: None,
             auth: None,
             rate_limit: Vec::new(),
             compress: None,

@@ -17,6 +17,7 @@ use crate::layers::budget::Budget;
 use crate::layers::cache::Cache;
 use crate::layers::cache::purge::Control;
 use crate::layers::compress::Compress;
+use crate::layers::cors::Cors;
 use crate::layers::deadline::{Deadline, Tell};
 use crate::layers::fallback::{Fallback, FallbackPlan, Keep, Rule, To, ToPlan};
 use crate::layers::fixed::Fixed;
@@ -97,7 +98,8 @@ impl Builder<'_> {
         let bounded = BodyLimit::new(route.max_body, guarded);
         let timed = Deadline::new(&route.deadline, bounded);
         let rewritten = TransformRequest::new(&route.transform, timed);
-        let transformed = TransformResponse::new(&route.transform, Respond::new(rewritten));
+        let told = Cors::new(route.cors.clone(), Respond::new(rewritten));
+        let transformed = TransformResponse::new(&route.transform, told);
         AccessLog::new(&route.name, upstream, self.shared.log.clone(), metrics, transformed)
             .hiding(route.auth.secret_parameter())
     }

@@ -12,6 +12,7 @@ pub mod body_limit;
 pub mod budget;
 pub mod cache;
 pub mod compress;
+pub mod cors;
 pub mod deadline;
 pub mod fallback;
 pub mod fixed;

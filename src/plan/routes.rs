@@ -12,6 +12,7 @@ use crate::layers::auth::plan::{AuthPlan, Consumers};
 use crate::layers::cache::plan::CachePlan;
 use crate::layers::cache::purge::PurgePlan;
 use crate::layers::compress::CompressPlan;
+use crate::layers::cors::CorsPlan;
 use crate::layers::deadline::DeadlinePlan;
 use crate::layers::fallback::{FallbackPlan, ToPlan};
 use crate::layers::fixed::{FixedPlan, plan_redirect, plan_respond};
@@ -21,7 +22,7 @@ use crate::layers::retry::plan::RetryPlan;
 use crate::layers::transform::config::RewriteConfig;
 use crate::layers::transform::plan::TransformPlan;
 use crate::layers::{
-    admission, auth, cache, compress, deadline, fallback, hedge, rate_limit, retry, transform,
+    admission, auth, cache, compress, cors, deadline, fallback, hedge, rate_limit, retry, transform,
 };
 use crate::report::{Path, Report, nearest};
 use crate::route;
@@ -43,6 +44,8 @@ pub struct RoutePlan {
     pub transform: TransformPlan,
     /// For the whole request.
     pub deadline: DeadlinePlan,
+    /// Which pages of other origins may.
+    pub cors: Option<Arc<CorsPlan>>,
     /// Who may use it.
     pub auth: AuthPlan,
     /// Rate limits.
@@ -195,6 +198,7 @@ fn one_route(
         claim: admission::claim::plan(&route.admission, &queueing, report),
         tenant,
         limits,
+        cors: route.cors.as_ref().map(|cors| Arc::new(cors::plan(cors, &at.key("cors"), report))),
         auth,
         compress: (route.compress.as_ref()).map(|config| compress::plan(config, &at.key("compress"), report)),
         answer,

@@ -8,6 +8,7 @@ mod cache;
 mod cache_metrics;
 mod compression;
 mod connections;
+mod cors;
 mod credentials;
 mod deadline;
 mod ejection;
