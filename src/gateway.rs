@@ -205,6 +205,18 @@ impl Gateway {
         }
     }
 
+    /// Counts a connection that was ended for what its client did.
+    pub fn refused_connection(&self, reason: &'static str) {
+        self.shared
+            .metrics
+            .counter(
+                "forebay_refused_connections_total",
+                "Connections that were ended for what their client did.",
+                &[("reason", reason)],
+            )
+            .increment();
+    }
+
     /// The response to a request that was refused at the border; it is counted and logged like any other.
     pub fn refused(&self, refused: &Refused) -> Response {
         let reason = [("reason", refused.error.as_str())];

@@ -21,7 +21,7 @@ use crate::layers::cache::plan::StorePlan;
 use crate::layers::cache::purge::PurgePlan;
 use crate::layers::{access_log, admission, cache, compress};
 use crate::report::{Path, Report};
-use crate::units::Secret;
+use crate::units::{Rate, Secret};
 use crate::upstream;
 use crate::upstream::plan::UpstreamPlan;
 
@@ -62,6 +62,8 @@ pub struct ServerPlan {
     pub workers: Option<usize>,
     /// Connections open at once.
     pub max_connections: usize,
+    /// Connections of one address open at once.
+    pub max_connections_per_address: usize,
     /// For a head.
     pub header_timeout: Duration,
     /// Between two reads of a request body.
@@ -76,6 +78,8 @@ pub struct ServerPlan {
     pub max_requests_per_connection: u32,
     /// How old a connection may get.
     pub max_connection_age: Duration,
+    /// HTTP/2 frames that are no part of a request.
+    pub max_http2_control_frames: Rate,
     /// Without a byte either way on an upgraded connection.
     pub tunnel_timeout: Duration,
     /// The largest header section, in bytes.
@@ -105,6 +109,8 @@ pub struct ListenerPlan {
     pub certificates: Vec<CertificatePlan>,
     /// Networks of trusted proxies.
     pub trusted: Vec<IpNet>,
+    /// Whether they begin each connection with a PROXY header.
+    pub proxy_protocol: bool,
 }
 
 /// A certificate and its key.

@@ -57,6 +57,10 @@ pub fn init(format: Option<Format>) {
 }
 
 /// What the arguments and the environment ask for.
+/// What is said without a filter. The HTTP/2 library warns of what a client does, frame by frame: nobody should
+/// be able to fill the log like that.
+const FILTER_DEFAULT: &str = "info,h2=error";
+
 struct Settings {
     format: Format,
     filter: EnvFilter,
@@ -76,7 +80,7 @@ impl Settings {
             )
         });
         let builder = || EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
-        let text = variable(FILTER_VARIABLE).unwrap_or_default();
+        let text = variable(FILTER_VARIABLE).unwrap_or_else(|| FILTER_DEFAULT.to_owned());
         let filter = builder().parse(&text).unwrap_or_else(|error| {
             problems.push(format!("{FILTER_VARIABLE}: `{text}` is no filter ({error}); `info` is used"));
             builder().parse_lossy("")

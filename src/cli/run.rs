@@ -9,9 +9,9 @@ use tracing::{error, info, warn};
 use super::quick::{self, QuickArgs};
 use super::{Failure, check, inspect_with_files, plain, planning};
 use crate::plan::Plan;
-use crate::server::Server;
 use crate::server::reload::Changes;
 use crate::server::shutdown::{Signals, Wish};
+use crate::server::{Server, descriptors};
 use crate::telemetry;
 
 /// What `run` takes.
@@ -95,6 +95,7 @@ async fn serve(plan: Plan, file: Option<&Path>) -> Result<(), Failure> {
         upstreams = plan.upstreams.len(),
         "starting"
     );
+    descriptors::raise_limit(plan.server.max_connections);
     let mut server =
         Server::start(plan).await.map_err(|error| Failure::Runtime(format!("error: {error}")))?;
     loop {

@@ -27,6 +27,11 @@ pub struct ListenerConfig {
     /// a route's `cache.key.headers`.
     #[serde(default)]
     pub trusted_proxies: Vec<String>,
+    /// Whether each connection begins with a PROXY header (version 1 or 2), which says whose it is. It is
+    /// believed if it comes from one of `trusted_proxies`; all other connections are closed. What they say is
+    /// then in the log, in limits and in `X-Forwarded-For`.
+    #[serde(default)]
+    pub proxy_protocol: bool,
 }
 
 fn protocols() -> Vec<DownstreamProtocol> {
@@ -40,6 +45,7 @@ impl Default for ListenerConfig {
             protocols: protocols(),
             tls: OneOrMany::default(),
             trusted_proxies: Vec::new(),
+            proxy_protocol: false,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What the user writes in `[server]`.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Size, Time};
+use crate::units::{Rate, Size, Time};
 
 /// The process: threads, limits and timeouts of all listeners.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -13,6 +15,10 @@ pub struct ServerConfig {
     pub workers: Option<u32>,
     /// Connections open at once; more are not accepted until one ends.
     pub max_connections: u32,
+    /// Connections one client may have open at once, an IPv6 client being its /64; more are closed at once.
+    /// Three quarters of `max_connections` if not given. Those of `trusted_proxies` do not count, unless a
+    /// PROXY header says whose they are.
+    pub max_connections_per_address: Option<u32>,
     /// From the first byte of a request to the end of its header section; also covers a silent new
     /// connection.
     pub header_timeout: Time,
@@ -31,6 +37,10 @@ pub struct ServerConfig {
     /// How old a connection may get; then it is closed once its requests are answered. It is up to a tenth
     /// more, so that connections that came together do not all come back together.
     pub max_connection_age: Time,
+    /// How many HTTP/2 frames that carry nothing of a request (`PING`, `SETTINGS`, `WINDOW_UPDATE`, empty
+    /// `DATA`, ...) a connection may bring on the average; four seconds' worth may come at once, and more
+    /// where the client is sent much. Beyond it the connection is ended (`ENHANCE_YOUR_CALM`).
+    pub max_http2_control_frames: Rate,
     /// How long an upgraded connection (WebSocket) may be silent in both directions.
     pub tunnel_timeout: Time,
     /// The largest header section; beyond it, 431.
@@ -55,6 +65,7 @@ impl Default for ServerConfig {
         Self {
             workers: None,
             max_connections: 20_000,
+            max_connections_per_address: None,
             header_timeout: Time::secs(10),
             body_timeout: Time::secs(30),
             idle_timeout: Time::secs(75),
@@ -62,6 +73,7 @@ impl Default for ServerConfig {
             min_rate: Size::new(64),
             max_requests_per_connection: 100_000,
             max_connection_age: Time::secs(86_400),
+            max_http2_control_frames: Rate::new(500, Duration::from_secs(1)),
             tunnel_timeout: Time::secs(300),
             max_header_bytes: Size::kib(32),
             max_headers: 100,

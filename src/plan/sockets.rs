@@ -22,6 +22,8 @@ pub(super) fn server(config: &ServerConfig, at: &Path, report: &mut Report) -> S
     };
     let workers = config.workers.map(|workers| at_least_one("workers", workers));
     let max_connections = at_least_one("max_connections", config.max_connections);
+    let per_address = config.max_connections_per_address;
+    let per_address = per_address.map(|most| at_least_one("max_connections_per_address", most));
     let max_headers = at_least_one("max_headers", config.max_headers);
     at_least_one("max_requests_per_connection", config.max_requests_per_connection);
     for (key, time) in [
@@ -41,6 +43,7 @@ pub(super) fn server(config: &ServerConfig, at: &Path, report: &mut Report) -> S
     ServerPlan {
         workers,
         max_connections,
+        max_connections_per_address: per_address.unwrap_or(max_connections.div_ceil(4).saturating_mul(3)),
         header_timeout: config.header_timeout.get(),
         body_timeout: config.body_timeout.get(),
         idle_timeout: config.idle_timeout.get(),
@@ -48,6 +51,7 @@ pub(super) fn server(config: &ServerConfig, at: &Path, report: &mut Report) -> S
         min_rate: config.min_rate.bytes(),
         max_requests_per_connection: config.max_requests_per_connection,
         max_connection_age: config.max_connection_age.get(),
+        max_http2_control_frames: config.max_http2_control_frames,
         tunnel_timeout: config.tunnel_timeout.get(),
         max_header_bytes,
         max_headers,
@@ -134,6 +138,10 @@ fn listener(config: &ListenerConfig, address: SocketAddr, at: &Path, report: &mu
             ),
         }
     }
+    if config.proxy_protocol && config.trusted_proxies.is_empty() {
+        let hint = "`trusted_proxies` are those whose header is believed; all others are turned away";
+        report.error_with_hint(&at.key("proxy_protocol"), "nobody may connect to this listener", hint);
+    }
     let certificate = |config: &CertificateConfig| CertificatePlan {
         cert: config.cert.clone().into(),
         key: config.key.clone().into(),
@@ -144,5 +152,6 @@ fn listener(config: &ListenerConfig, address: SocketAddr, at: &Path, report: &mu
         http2: config.protocols.contains(&DownstreamProtocol::Http2),
         certificates: config.tls.as_slice().iter().map(certificate).collect(),
         trusted,
+        proxy_protocol: config.proxy_protocol,
     }
 }

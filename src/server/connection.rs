@@ -1,6 +1,7 @@
 //! One downstream connection, from its first byte to its last: handshake, protocol, requests, end.
 
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -20,6 +21,7 @@ use crate::http::interim::Exchange;
 use crate::metrics::{Gauge, GaugeHold};
 use crate::net::Io;
 
+use super::addresses::{Addresses, Place};
 use super::exchange::{self, Connection};
 use super::ingress::{self, Border};
 use super::io::WatchedIo;
@@ -46,12 +48,21 @@ pub struct Context {
     pub tunnels: Tunnels,
     /// Which listener it is.
     pub listener: ListenerId,
+    /// How many connections each client has.
+    pub addresses: Addresses,
+    /// Whether connections begin with a PROXY header.
+    pub proxy_protocol: bool,
 }
 
 impl Context {
     /// Takes a new connection into the watch.
     pub fn enlist(&self) -> Arc<Watched> {
         self.watch.enlist(self.limits, self.listener)
+    }
+
+    /// Takes a place for one more connection of a client; `None` where it has too many.
+    pub fn place(&self, address: IpAddr) -> Option<Place> {
+        self.addresses.take(address, self.border.server.max_connections_per_address)
     }
 }
 
@@ -61,6 +72,8 @@ impl Context {
 pub struct Slot {
     /// The place.
     pub permit: OwnedSemaphorePermit,
+    /// The place among those of its address; a trusted proxy has as many as it likes.
+    pub place: Option<Place>,
     /// The gauge of open connections.
     pub open: GaugeHold,
     /// The gauge of those that rest.
@@ -156,9 +169,7 @@ async fn serve(mut io: Box<WatchedIo>, spoken: Spoken, accepted: Accepted) {
         Exchange::new(move || watched.wake())
     });
     let connection = Arc::new(Connection { peer, slot, context, watched, spoken, interim });
-    if spoken == Spoken::Http1 {
-        io.speaks_http1(connection.clone());
-    }
+    io.speaks(connection.clone());
     let requests = {
         let connection = connection.clone();
         service_fn(move |request| exchange::answer(request, &connection))

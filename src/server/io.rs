@@ -4,6 +4,8 @@
 //! Where hyper finds no request it answers by itself, with a status and nothing else. Such an answer is known
 //! by its time: nothing that was asked for is left to be written. The gateway's own takes its place.
 
+mod along;
+
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -19,15 +21,13 @@ use crate::error::ClientError;
 use crate::http::interim::Exchange;
 use crate::net::Io;
 
+use self::along::{Along, Handshake};
 use super::exchange::Connection;
-use super::framing::{Found, Framing};
+use super::framing::Framing;
 use super::watch::{Order, Phase, Watched};
 
 /// How much is read at once of what ends a rest.
 const AHEAD_MAX_BYTES: usize = 2048;
-
-/// How much of what follows a WebSocket handshake is kept until its outcome is known.
-const WITHHELD_MAX_BYTES: usize = 16 * 1024;
 
 /// How long a client that still sends while we close is listened to.
 const LINGER: Duration = Duration::from_secs(2);
@@ -51,17 +51,8 @@ pub struct WatchedIo {
     interim: Option<Exchange>,
     /// What of our own is being written.
     own_left: Bytes,
-}
-
-/// What is read along.
-#[derive(Debug)]
-enum Along {
-    /// Nothing.
-    Nothing,
-    /// Where HTTP/1 messages end.
-    Http1(Framing),
-    /// Nothing more, for this was wrong.
-    Broken(&'static str, Framing),
+    /// Whether all that was written has gone.
+    is_flushed: bool,
 }
 
 /// A close that waits for a client which still sends.
@@ -69,14 +60,6 @@ enum Along {
 struct Linger {
     end: Pin<Box<Sleep>>,
     read: usize,
-}
-
-/// What is known of a WebSocket handshake.
-enum Handshake {
-    /// How it ended; what follows can be read.
-    Known,
-    /// The client has left.
-    Left,
 }
 
 impl WatchedIo {
@@ -92,14 +75,16 @@ impl WatchedIo {
             linger: None,
             interim: None,
             own_left: Bytes::new(),
+            is_flushed: true,
         }
     }
 
-    /// HTTP/1 is spoken. Interim responses are written ahead of final ones.
-    pub(super) fn speaks_http1(&mut self, connection: Arc<Connection>) {
+    /// From here on requests are read. On HTTP/1 interim responses are written ahead of final ones.
+    pub(super) fn speaks(&mut self, connection: Arc<Connection>) {
+        let server = &connection.context.border.server;
+        self.along = Along::on(connection.spoken, server, self.watched.tick());
         self.interim = connection.interim.clone();
         self.connection = Some(connection);
-        self.along = Along::Http1(Framing::default());
     }
 
     /// Writes what is left of what has begun to be written of our own.
@@ -152,28 +137,12 @@ impl WatchedIo {
         self.ahead = ahead;
     }
 
-    /// Has what has not been read along be read along, from `before` on in `buf`.
-    fn read_along(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
-        let Along::Http1(framing) = &mut self.along else { return };
-        let bytes = buf.filled().get(before..).unwrap_or_default();
-        match framing.read(bytes) {
-            Found::Nothing => {}
-            Found::Handshake(at) => {
-                // What there is of it in `raw` came later.
-                let later = self.raw.split();
-                self.raw.extend_from_slice(bytes.get(at..).unwrap_or_default());
-                self.raw.unsplit(later);
-                buf.set_filled(before + at);
-            }
-            Found::Fault { at, instead, reason } => {
-                buf.set_filled(before + at);
-                self.ahead = Bytes::from_static(instead);
-                self.raw.clear();
-                self.along = Along::Broken(reason, std::mem::take(framing));
-                if at == 0 {
-                    self.give_ahead(buf);
-                }
-            }
+    /// Some bytes were written, or none now.
+    fn wrote(&mut self, written: Option<usize>) {
+        self.watched.wrote(written);
+        self.is_flushed = false;
+        if let (Along::Http2(frames), Some(written)) = (&mut self.along, written) {
+            frames.earns(written);
         }
     }
 
@@ -183,57 +152,18 @@ impl WatchedIo {
         self.ahead.advance(length);
     }
 
-    /// Waits for the outcome of a WebSocket handshake. Meanwhile the client may leave, or say more, which is
-    /// kept.
-    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Handshake>> {
-        let Along::Http1(framing) = &mut self.along else { return Poll::Ready(Ok(Handshake::Known)) };
-        if !framing.is_handshake() {
-            return Poll::Ready(Ok(Handshake::Known));
-        }
-        if self.watched.is_handed_over() {
-            self.along = Along::Nothing;
-            return Poll::Ready(Ok(Handshake::Known));
-        }
-        if self.watched.is_quiet_after(framing.heads()) {
-            framing.handshake_failed();
-            return Poll::Ready(Ok(Handshake::Known));
-        }
-        while self.raw.len() < WITHHELD_MAX_BYTES {
-            let mut few = [0; AHEAD_MAX_BYTES];
-            let mut few = ReadBuf::new(&mut few);
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut few))?;
-            match few.filled() {
-                [] if self.raw.is_empty() => return Poll::Ready(Ok(Handshake::Left)),
-                [] => break,
-                more => self.raw.extend_from_slice(more),
-            }
-        }
-        // The flush after which the outcome is known wakes the connection.
-        Poll::Pending
-    }
-
-    /// Whether what follows a WebSocket handshake is withheld.
-    fn withholds(&self) -> bool {
-        matches!(&self.along, Along::Http1(framing) if framing.is_handshake())
-    }
-
-    /// Whether it is, although the handshake has failed by now.
-    fn withholds_too_long(&self) -> bool {
-        let Along::Http1(framing) = &self.along else { return false };
-        framing.is_handshake() && self.watched.is_quiet_after(framing.heads())
-    }
-
     /// What is wrong where hyper begins to write this although nobody asked for anything.
     fn refused_by_hyper(&self, begins: &[u8]) -> Option<ClientError> {
         if !self.watched.is_quiet() || self.watched.is_handed_over() {
             return None;
         }
+        let (Along::Http1(_) | Along::Broken(..)) = self.along else { return None };
         Some(match begins.strip_prefix(b"HTTP/1.1 ")?.get(..3)? {
             b"431" => ClientError::HeadTooLarge,
             b"414" => ClientError::TargetTooLong,
             b"400" => ClientError::BadRequest(match self.along {
                 Along::Broken(reason, _) => reason,
-                Along::Nothing | Along::Http1(_) => "malformed_head",
+                _ => "malformed_head",
             }),
             _ => return None,
         })
@@ -246,7 +176,7 @@ impl WatchedIo {
         };
         let framing = match &self.along {
             Along::Http1(framing) | Along::Broken(_, framing) => Some(framing),
-            Along::Nothing => None,
+            Along::Nothing | Along::Http2(_) | Along::Flooded => None,
         };
         self.own_left = connection.refuse(error, framing.is_some_and(Framing::method_is_head));
         self.watched.told();
@@ -319,13 +249,13 @@ impl AsyncRead for WatchedIo {
             Order::End => return Poll::Ready(Ok(())),
         }
         match this.along {
-            Along::Broken(..) => return Poll::Ready(Ok(())),
+            Along::Broken(..) | Along::Flooded => return Poll::Ready(Ok(())),
             Along::Http1(_) if this.withholds() => {
                 if let Handshake::Left = ready!(this.poll_handshake(cx))? {
                     return Poll::Ready(Ok(()));
                 }
             }
-            Along::Http1(_) | Along::Nothing => {}
+            Along::Http1(_) | Along::Http2(_) | Along::Nothing => {}
         }
         let before = buf.filled().len();
         let result = if this.raw.is_empty() {
@@ -337,7 +267,7 @@ impl AsyncRead for WatchedIo {
         };
         if buf.filled().len() > before {
             this.watched.bytes_read();
-            this.read_along(buf, before);
+            this.read_along(cx, buf, before);
         }
         Poll::Ready(result)
     }
@@ -351,7 +281,7 @@ impl AsyncWrite for WatchedIo {
             return Poll::Ready(Ok(buf.len()));
         }
         let polled = Pin::new(&mut this.io).poll_write(cx, buf);
-        this.watched.wrote(written(&polled));
+        this.wrote(written(&polled));
         polled
     }
 
@@ -367,7 +297,7 @@ impl AsyncWrite for WatchedIo {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
         let polled = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
-        this.watched.wrote(written(&polled));
+        this.wrote(written(&polled));
         polled
     }
 
@@ -381,6 +311,7 @@ impl AsyncWrite for WatchedIo {
         // TLS keeps what it has encrypted until the socket takes it.
         let polled = Pin::new(&mut this.io).poll_flush(cx);
         this.watched.flushed(polled.is_ready());
+        this.is_flushed = polled.is_ready();
         if this.withholds_too_long() {
             cx.waker().wake_by_ref();
         }

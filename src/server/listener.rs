@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use socket2::SockRef;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -19,7 +21,9 @@ use crate::http::{Peer, Scheme};
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::net::Io;
 
+use super::addresses::Place;
 use super::connection::{self, Accepted, Context, Slot, Spoken};
+use super::proxy_protocol::{self, Source, Step};
 
 /// Connections the kernel may keep for us while we are busy.
 const BACKLOG: u32 = 4096;
@@ -100,23 +104,26 @@ impl Listener {
             // each may hold one connection that has yet to get its place; all further ones wait in the
             // kernel.
             let next = async {
-                let accepted = self.socket.accept().await;
-                let permit = if accepted.is_ok() { slots.clone().acquire_owned().await.ok() } else { None };
-                (accepted, permit)
+                let (stream, address) = self.socket.accept().await?;
+                self.counts.accepted.increment();
+                // Before it waits: who has too many connections already does not hold up others.
+                let Some((stream, place)) = admit(stream, address, &serving.load().context) else {
+                    return Ok(None);
+                };
+                let permit = slots.clone().acquire_owned().await.ok();
+                Ok(permit.map(|permit| (stream, address, place, permit)))
             };
             match stop.run_until_cancelled(next).await {
                 None => return,
-                Some((Ok((stream, address)), permit)) => {
+                Some(Ok(None)) => pause = PAUSE.0,
+                Some(Ok(Some((stream, address, place, permit)))) => {
                     pause = PAUSE.0;
-                    self.counts.accepted.increment();
-                    // The semaphore is never closed.
-                    let Some(permit) = permit else { return };
                     let (open, resting) = (self.counts.open.hold(), self.counts.resting.clone());
-                    let slot = Slot { permit, open, resting };
+                    let slot = Slot { permit, place, open, resting };
                     connections.spawn(serve(stream, address, slot, serving.load_full(), self.counts.clone()));
                 }
-                Some((Err(error), _)) if is_of_one_connection(&error) => self.counts.failed.increment(),
-                Some((Err(error), _)) => {
+                Some(Err(error)) if is_of_one_connection(&error) => self.counts.failed.increment(),
+                Some(Err(error)) => {
                     self.counts.failed.increment();
                     warn!(%error, listener = %self.address, "accept failed, pausing");
                     if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
@@ -137,13 +144,86 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, serving: Arc<Serving>, counts: Counts) {
+/// Whether one more connection of this address is taken, and its place among them. A proxy's connections are
+/// its clients'.
+fn admit(stream: TcpStream, address: SocketAddr, context: &Context) -> Option<(TcpStream, Option<Place>)> {
+    if context.border.trusted.contains(address.ip()) {
+        return Some((stream, None));
+    }
+    let place = if context.proxy_protocol { Err("proxy_untrusted") } else { Ok(()) };
+    match place.and_then(|()| context.place(address.ip()).ok_or("too_many_of_address")) {
+        Ok(place) => Some((stream, Some(place))),
+        Err(reason) => {
+            refuse(stream, reason, context);
+            None
+        }
+    }
+}
+
+/// Closes a connection without a word, and leaves nothing of it in the kernel.
+fn refuse(stream: TcpStream, reason: &'static str, context: &Context) {
+    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    context.gateway.refused_connection(reason);
+}
+
+/// Reads the PROXY header a connection begins with, and takes the client for who it says.
+async fn introduce(stream: &mut TcpStream, accepted: &mut Accepted) -> Result<(), &'static str> {
+    let watched = accepted.watched.clone();
+    let header = connection::unless_ended(&watched, pin!(read_header(stream))).await;
+    let source = match header {
+        Some(Ok(source)) => source,
+        Some(Err(reason)) => return Err(reason),
+        None => return Err("proxy_header_timeout"),
+    };
+    let Source::Client { source, destination } = source else { return Ok(()) };
+    let (context, peer) = (&accepted.context, &mut accepted.peer);
+    peer.trusted = context.border.trusted.contains(source.ip());
+    (peer.address, peer.local) = (source, destination);
+    if !peer.trusted {
+        accepted.slot.place = Some(context.place(source.ip()).ok_or("too_many_of_address")?);
+    }
+    Ok(())
+}
+
+async fn read_header(stream: &mut TcpStream) -> Result<Source, &'static str> {
+    let mut header = Vec::new();
+    loop {
+        let more = match proxy_protocol::parse(&header) {
+            Ok(Step::Done(source)) => return Ok(source),
+            Ok(Step::More(more)) => more,
+            Err(_) => return Err("proxy_header"),
+        };
+        let before = header.len();
+        header.resize(before + more, 0);
+        let read = stream.read(header.get_mut(before..).unwrap_or_default()).await;
+        match read {
+            // Somebody looks whether we are there.
+            Ok(0) if before == 0 => return Err("proxy_header_none"),
+            Ok(0) | Err(_) => return Err("proxy_header"),
+            Ok(read) => header.truncate(before + read),
+        }
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    address: SocketAddr,
+    slot: Slot,
+    serving: Arc<Serving>,
+    counts: Counts,
+) {
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let context = serving.context.clone();
     let trusted = context.border.trusted.contains(address.ip());
     let peer = Peer { address, local, scheme: Scheme::Http, trusted, server_name: None };
-    let accepted = Accepted { peer, slot, watched: context.enlist(), context };
+    let mut accepted = Accepted { peer, slot, watched: context.enlist(), context };
+    if accepted.context.proxy_protocol {
+        // In a box, for few listeners read one.
+        if let Err(reason) = Box::pin(introduce(&mut stream, &mut accepted)).await {
+            return refuse(stream, reason, &accepted.context);
+        }
+    }
     match serving.tls.clone() {
         None => connection::serve_clear(Io::Tcp(stream), accepted).await,
         // In a box: a clear-text connection's task need not have room for a handshake.

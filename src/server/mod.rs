@@ -3,15 +3,19 @@
 //! [`Server::start`] binds and builds everything or fails; [`Server::reload`] changes it in place;
 //! [`Server::stop`] drains. A listener's way: `listener` → `connection` → `ingress` → the gateway.
 
+pub mod addresses;
 pub mod admin;
 pub mod client_address;
 pub mod connection;
+pub mod descriptors;
 mod exchange;
+pub mod frames;
 pub mod framing;
 pub mod ingress;
 pub mod io;
 pub mod listener;
 mod outgoing;
+pub mod proxy_protocol;
 pub mod reload;
 pub mod shutdown;
 mod simulated;
@@ -43,6 +47,7 @@ use crate::metrics::{self, Metrics};
 use crate::plan::{AdminPlan, ListenerPlan, Plan};
 use crate::upstream;
 
+use addresses::Addresses;
 use client_address::Trusted;
 use connection::Context;
 use ingress::Border;
@@ -94,6 +99,7 @@ pub struct Server {
     watch: Watch,
     tunnels: Tunnels,
     slots: Arc<Semaphore>,
+    addresses_open: Addresses,
     /// How many listeners there have been.
     listener_count: AtomicU64,
     connections: TaskTracker,
@@ -146,6 +152,7 @@ impl Server {
             watch: watch.clone(),
             tunnels: Tunnels::new(&metrics),
             slots: Arc::new(Semaphore::new(plan.server.max_connections.min(Semaphore::MAX_PERMITS))),
+            addresses_open: Addresses::default(),
             connections: TaskTracker::new(),
             stop: stop.clone(),
             plan: plan.clone(),
@@ -309,6 +316,8 @@ impl Server {
             limits: Limits::new(server),
             tunnels: self.tunnels.clone(),
             listener: id,
+            addresses: self.addresses_open.clone(),
+            proxy_protocol: listener.proxy_protocol,
         };
         Ok(Serving { context: Arc::new(context), tls: tls::server_config(listener)? })
     }

@@ -63,6 +63,9 @@ pub struct Watched {
     /// At how many ticks in a row the client had yet to take something, and how many bytes it took.
     slow_ticks: AtomicU32,
     slow_bytes: AtomicU64,
+    /// The tick at which a head began that is not complete, plus one; 0 while there is none. On HTTP/1 the
+    /// phase says so.
+    head: AtomicU32,
     order: AtomicU8,
     http2: AtomicBool,
     cut: AtomicBool,
@@ -90,6 +93,7 @@ impl Watched {
             blocked: AtomicU32::new(0),
             slow_ticks: AtomicU32::new(0),
             slow_bytes: AtomicU64::new(0),
+            head: AtomicU32::new(0),
             order: AtomicU8::new(Order::None as u8),
             http2: AtomicBool::new(false),
             cut: AtomicBool::new(false),
@@ -133,6 +137,15 @@ impl Watched {
             (Phase::New | Phase::Idle, false) => self.enter(Phase::Head),
             (Phase::New, true) => self.enter(Phase::Idle),
             (Phase::Head | Phase::Busy, _) | (Phase::Idle, true) => {}
+        }
+    }
+
+    /// Whether a head has begun, among HTTP/2 frames, and is not complete.
+    pub fn head_is_open(&self, open: bool) {
+        let since = self.head.load(Ordering::Relaxed);
+        if open != (since != 0) {
+            let now = self.watch.tick().wrapping_add(1).max(1);
+            self.head.store(if open { now } else { 0 }, Ordering::Relaxed);
         }
     }
 
@@ -319,6 +332,10 @@ impl Watched {
         let Limits { head, idle, write, age, .. } = self.limits;
         let blocked = self.blocked.load(Ordering::Relaxed);
         if blocked != 0 && tick.wrapping_sub(blocked - 1) > write || self.is_slow_reader() {
+            return Some(Order::End);
+        }
+        let head_since = self.head.load(Ordering::Relaxed);
+        if head_since != 0 && tick.wrapping_sub(head_since - 1) > head {
             return Some(Order::End);
         }
         if self.is_handed_over() {

@@ -91,3 +91,55 @@ async fn a_reader_that_trickles_is_given_up() {
     gateway.at_rest().await;
     assert_eq!(get(gateway.admin, "/livez").await.status(), 200);
 }
+
+/// One address cannot take every place; those of a trusted proxy are its clients'.
+#[tokio::test]
+async fn an_address_has_so_many_connections() {
+    let origin = Origin::always(Reply::ok("ok")).await;
+    let trusting = "[[listener]]\naddress = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
+    let gateway = Gateway::start(&(config(&origin, "max_connections_per_address = 3") + trusting));
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::connect(gateway.address).await;
+        client.write(GET).await;
+        assert_eq!(client.response().await.status(), 200);
+        held.push(client);
+    }
+    let refused = [("reason", "too_many_of_address")];
+    for more in 1..3 {
+        let mut client = Client::connect(gateway.address).await;
+        client.write(GET).await;
+        assert_eq!(client.response().await.status(), 0);
+        gateway.wait_for("forebay_refused_connections_total", &refused, |now| now == f64::from(more)).await;
+    }
+    // Those that are there go on, and each that ends makes room for another.
+    held[0].write(GET).await;
+    assert_eq!(held[0].response().await.status(), 200);
+    held.pop();
+    gateway.wait_for("forebay_connections_open", &[], |now| now == 2.0).await;
+    assert_eq!(get(gateway.address, "/").await.status(), 200);
+    let mut proxied = Vec::new();
+    for _ in 0..5 {
+        let mut client = Client::connect(gateway.addresses[1]).await;
+        client.write(GET).await;
+        assert_eq!(client.response().await.status(), 200);
+        proxied.push(client);
+    }
+}
+
+/// The soft limit is the shell's, not what the system allows.
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised() {
+    let origin = Origin::always(Reply::ok("ok")).await;
+    let gateway = Gateway::start_in_shell(&config(&origin, ""), "ulimit -Hn 900; ulimit -Sn 40; exec \"$@\"");
+    gateway.wait_for_log("raised the limit of open files").await;
+    gateway.wait_for_log("may need more open files").await;
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        let mut client = Client::connect(gateway.address).await;
+        client.write(GET).await;
+        assert_eq!(client.response().await.status(), 200);
+        held.push(client);
+    }
+    assert_eq!(gateway.metrics().await.sum("forebay_accept_errors_total", &[]), 0.0);
+}

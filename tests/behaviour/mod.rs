@@ -22,6 +22,7 @@ mod lifecycle;
 mod limits;
 mod memory;
 mod observability;
+mod proxy_protocol;
 mod purge;
 mod queueing;
 mod ranges;

@@ -45,6 +45,8 @@ mod cache;
 mod chunks;
 mod fields;
 pub mod frames;
+mod floods;
+mod frames;
 mod framing;
 mod http2;
 mod limits;
