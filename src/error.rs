@@ -106,6 +106,8 @@ pub enum ClientError {
     BodyTooLarge,
     /// An `Expect` we do not know: 417 (RFC 9110 §10.1.1).
     UnknownExpectation,
+    /// The certificate that was shown is not for the host that is asked for: 421 (RFC 9110 §7.4, §15.5.20).
+    Misdirected,
 }
 
 impl ClientError {
@@ -123,6 +125,7 @@ impl ClientError {
             Self::BodyTimeout => "request_body_timeout",
             Self::BodyTooLarge => "request_body_too_large",
             Self::UnknownExpectation => "unknown_expectation",
+            Self::Misdirected => "misdirected",
         }
     }
 }

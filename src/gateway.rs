@@ -24,7 +24,7 @@ use crate::layers::budget::Ledger;
 use crate::layers::cache::Store;
 use crate::layers::cache::purge::Control;
 use crate::layers::compress::Kept;
-use crate::layers::fixed::ServerWide;
+use crate::layers::fixed::{ServerWide, ToHttps};
 use crate::layers::hedge::Tally;
 use crate::layers::rate_limit::Limiter;
 use crate::layers::respond::{self, Respond};
@@ -163,6 +163,13 @@ impl Gateway {
     pub async fn server_wide(&self, request: Request) -> Response {
         let id = request.id.clone();
         let stack = self.table.load().unrouted.around(ServerWide);
+        stack.send(request).await.unwrap_or_else(|error| respond::response(&error, &id))
+    }
+
+    /// Answers with a redirect to the same URL at `https`.
+    pub async fn to_https(&self, request: Request) -> Response {
+        let id = request.id.clone();
+        let stack = self.table.load().unrouted.around(Respond::new(ToHttps));
         stack.send(request).await.unwrap_or_else(|error| respond::response(&error, &id))
     }
 

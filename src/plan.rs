@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderValue;
 use ipnet::IpNet;
 
 pub use self::routes::{AnswerPlan, RoutePlan};
@@ -111,6 +112,21 @@ pub struct ListenerPlan {
     pub trusted: Vec<IpNet>,
     /// Whether they begin each connection with a PROXY header.
     pub proxy_protocol: bool,
+    /// Client certificates.
+    pub client_auth: Option<ClientAuthPlan>,
+    /// Whether clear text is answered with a redirect.
+    pub redirect_to_https: bool,
+    /// The value of `Strict-Transport-Security`.
+    pub hsts: Option<HeaderValue>,
+}
+
+/// What certificates clients must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuthPlan {
+    /// The authorities' file.
+    pub ca: PathBuf,
+    /// Whether one must be shown.
+    pub required: bool,
 }
 
 /// A certificate and its key.
@@ -166,6 +182,9 @@ impl Plan {
         for certificate in self.listeners.iter_mut().flat_map(|listener| &mut listener.certificates) {
             certificate.cert = folder.join(&certificate.cert);
             certificate.key = folder.join(&certificate.key);
+        }
+        for client_auth in self.listeners.iter_mut().filter_map(|listener| listener.client_auth.as_mut()) {
+            client_auth.ca = folder.join(&client_auth.ca);
         }
         for origin in self.upstreams.values_mut() {
             let tls = &mut origin.endpoints.tls;

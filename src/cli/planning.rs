@@ -36,6 +36,11 @@ pub fn check_files(config: &Config, plan: &Plan, report: &mut Report) {
             }
         }
     }
+    for (index, listener) in plan.listeners.iter().enumerate() {
+        if let Some(Err(error)) = listener.client_auth.as_ref().map(tls::check_client_auth) {
+            report.error(&listeners.index(index).key("client_ca"), error.to_string());
+        }
+    }
     for (name, origin) in &plan.upstreams {
         if let Err(error) = Upstream::check_files(&origin.endpoints) {
             report.error(&At::root().key("upstream").key(name).key("tls"), error.to_string());

@@ -8,6 +8,8 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::units::Time;
+
 /// An address where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +34,21 @@ pub struct ListenerConfig {
     /// then in the log, in limits and in `X-Forwarded-For`.
     #[serde(default)]
     pub proxy_protocol: bool,
+    /// Who signs the certificates of clients, a PEM file. Requests then carry the subject (RFC 4514) as
+    /// `X-Client-Cert-Subject` and the names as `X-Client-Cert-San`, to the origin and for `rate_limit` and
+    /// `cache.key`; clients cannot send these fields themselves.
+    #[serde(default)]
+    pub client_ca: Option<String>,
+    /// Whether a client must have a certificate.
+    #[serde(default)]
+    pub client_auth: ClientAuth,
+    /// Answer every request in clear text with a redirect (308) to the same URL at `https`, port 443. Not
+    /// those of which one of `trusted_proxies` says that they came by `https`.
+    #[serde(default)]
+    pub redirect_to_https: bool,
+    /// `Strict-Transport-Security` on every response to a request by `https` (RFC 6797).
+    #[serde(default)]
+    pub hsts: Option<HstsConfig>,
 }
 
 fn protocols() -> Vec<DownstreamProtocol> {
@@ -46,6 +63,10 @@ impl Default for ListenerConfig {
             tls: OneOrMany::default(),
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
+            client_ca: None,
+            client_auth: ClientAuth::default(),
+            redirect_to_https: false,
+            hsts: None,
         }
     }
 }
@@ -58,6 +79,31 @@ pub enum DownstreamProtocol {
     Http1,
     /// HTTP/2.
     Http2,
+}
+
+/// Whether a client must have a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// Without one, or with another's, there is no connection.
+    #[default]
+    Required,
+    /// Without one, requests carry none of the fields; with another's, there is no connection.
+    Optional,
+}
+
+/// How browsers are told to come by `https` only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HstsConfig {
+    /// For how long they remember.
+    pub max_age: Time,
+    /// Whether that goes for all hosts below as well.
+    #[serde(default)]
+    pub include_subdomains: bool,
+    /// Whether the host may be put on the lists that browsers come with. Hard to take back.
+    #[serde(default)]
+    pub preload: bool,
 }
 
 /// A certificate chain and its key, PEM files.

@@ -30,7 +30,7 @@ pub use encoded::{Desk, Encoded};
 pub use held::{End, Held};
 pub use interim::Interim;
 pub use parts::{PartsReader, Piece};
-pub use peer::Peer;
+pub use peer::{ClientCertificate, Peer};
 pub use refused::Refused;
 pub use repeat::Repeat;
 pub use request::{Attempt, Params, Request, RequestBody, RequestId, RequestParts, Scheme, Target};

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use http::HeaderValue;
+
 use super::request::Scheme;
 
 /// Who is at the other end of a downstream connection; one value a connection, shared by its requests.
@@ -17,6 +19,17 @@ pub struct Peer {
     pub trusted: bool,
     /// The server name of the TLS handshake, lower case.
     pub server_name: Option<Box<str>>,
+    /// The client's certificate, if it has shown one.
+    pub certificate: Option<Box<ClientCertificate>>,
+}
+
+/// What a verified client certificate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Its subject, as RFC 4514 writes it.
+    pub subject: Option<HeaderValue>,
+    /// Its names: `DNS:a.example, URI:spiffe://acme/orders`.
+    pub names: Option<HeaderValue>,
 }
 
 impl Peer {

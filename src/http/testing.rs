@@ -40,6 +40,7 @@ pub fn request(method: Method, body: RequestBody) -> Request {
             scheme: Scheme::Http,
             trusted: false,
             server_name: None,
+            certificate: None,
         }),
         client: address.ip(),
         id: RequestId::Random(1),

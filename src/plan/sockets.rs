@@ -3,15 +3,18 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use http::HeaderValue;
 use ipnet::IpNet;
 
 use crate::config::admin::AdminConfig;
-use crate::config::listener::{CertificateConfig, DownstreamProtocol, ListenerConfig};
+use crate::config::listener::{
+    CertificateConfig, ClientAuth, DownstreamProtocol, HstsConfig, ListenerConfig,
+};
 use crate::config::server::{EncodedSlash, ServerConfig};
 use crate::http::normalize::PathRules;
 use crate::report::{Path, Report};
 
-use super::{AdminPlan, CertificatePlan, ListenerPlan, ServerPlan};
+use super::{AdminPlan, CertificatePlan, ClientAuthPlan, ListenerPlan, ServerPlan};
 
 pub(super) fn server(config: &ServerConfig, at: &Path, report: &mut Report) -> ServerPlan {
     let mut at_least_one = |key: &str, value: u32| {
@@ -142,6 +145,19 @@ fn listener(config: &ListenerConfig, address: SocketAddr, at: &Path, report: &mu
         let hint = "`trusted_proxies` are those whose header is believed; all others are turned away";
         report.error_with_hint(&at.key("proxy_protocol"), "nobody may connect to this listener", hint);
     }
+    let speaks_tls = !config.tls.as_slice().is_empty();
+    if config.client_ca.is_some() && !speaks_tls {
+        let hint = "set `tls`: certificates are shown in its handshake";
+        report.error_with_hint(&at.key("client_ca"), "this listener speaks clear text", hint);
+    }
+    if config.client_ca.is_none() && config.client_auth != ClientAuth::default() {
+        let hint = "`client_ca` names the file of who signs them";
+        report.error_with_hint(&at.key("client_auth"), "no certificate could be checked", hint);
+    }
+    if config.redirect_to_https && speaks_tls {
+        let hint = "it belongs to the listener for `http`";
+        report.error_with_hint(&at.key("redirect_to_https"), "this listener speaks TLS", hint);
+    }
     let certificate = |config: &CertificateConfig| CertificatePlan {
         cert: config.cert.clone().into(),
         key: config.key.clone().into(),
@@ -153,5 +169,31 @@ fn listener(config: &ListenerConfig, address: SocketAddr, at: &Path, report: &mu
         certificates: config.tls.as_slice().iter().map(certificate).collect(),
         trusted,
         proxy_protocol: config.proxy_protocol,
+        client_auth: config
+            .client_ca
+            .as_ref()
+            .map(|ca| ClientAuthPlan { ca: ca.into(), required: config.client_auth == ClientAuth::Required }),
+        redirect_to_https: config.redirect_to_https,
+        hsts: config.hsts.as_ref().and_then(|config| hsts(config, &at.key("hsts"), report)),
     }
+}
+
+/// What the lists of browsers ask for, in seconds: a year.
+const PRELOAD_MIN: u64 = 31_536_000;
+
+/// The value of `Strict-Transport-Security` (RFC 6797 §6.1).
+fn hsts(config: &HstsConfig, at: &Path, report: &mut Report) -> Option<HeaderValue> {
+    let seconds = config.max_age.get().as_secs();
+    if config.preload && (seconds < PRELOAD_MIN || !config.include_subdomains) {
+        let hint = "`preload` takes `include_subdomains = true` and a `max_age` of at least \"365d\"";
+        report.error_with_hint(&at.key("preload"), "no browser would put this on its list", hint);
+    }
+    let mut value = format!("max-age={seconds}");
+    if config.include_subdomains {
+        value.push_str("; includeSubDomains");
+    }
+    if config.preload {
+        value.push_str("; preload");
+    }
+    HeaderValue::try_from(value).ok()
 }

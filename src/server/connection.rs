@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::BytesMut;
+use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -52,6 +53,10 @@ pub struct Context {
     pub addresses: Addresses,
     /// Whether connections begin with a PROXY header.
     pub proxy_protocol: bool,
+    /// Whether requests in clear text are sent elsewhere.
+    pub redirect_to_https: bool,
+    /// What responses by `https` say about coming back.
+    pub hsts: Option<HeaderValue>,
 }
 
 impl Context {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, UPGRADE};
+use http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY, UPGRADE};
 use http::{HeaderValue, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -18,7 +18,7 @@ use pin_project_lite::pin_project;
 use crate::clock;
 use crate::error::{ClientError, Error, InternalError};
 use crate::http::interim::Exchange;
-use crate::http::{Interim, Peer, RequestId};
+use crate::http::{Interim, Peer, RequestId, Scheme};
 use crate::layers::respond;
 
 use super::connection::{Context, Slot, Spoken};
@@ -108,11 +108,17 @@ async fn respond_to(
     if !goes_on && connection.spoken == Spoken::Http2 {
         connection.watched.give(Order::Drain);
     }
-    let (response, close) = match ingress::admit(request, &context.border, &connection.peer, clock::now()) {
+    let mut is_secure = connection.peer.scheme == Scheme::Https;
+    let (mut response, close) = match ingress::admit(request, &context.border, &connection.peer, clock::now())
+    {
         Ok(request) if request.target.path_and_query.as_str() == "*" => {
             (context.gateway.server_wide(request).await, false)
         }
+        Ok(request) if context.redirect_to_https && request.target.scheme == Scheme::Http => {
+            (context.gateway.to_https(request).await, false)
+        }
         Ok(mut request) => {
+            is_secure = request.target.scheme == Scheme::Https;
             let downstream = request.upgrade.clone();
             request.interim = connection.interim(request.version);
             let mut response = context.gateway.call(request).await;
@@ -129,6 +135,10 @@ async fn respond_to(
         }
         Err(refused) => (context.gateway.refused(&refused), connection.spoken == Spoken::Http1),
     };
+    if let (Some(hsts), true) = (&context.hsts, is_secure) {
+        // RFC 6797 §7.2: never by `http`. What the origin says of itself stands.
+        response.headers.entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
+    }
     let close = close || !goes_on && connection.spoken == Spoken::Http1;
     Outgoing::of(response, connection.spoken, close, Some(in_flight))
 }

@@ -19,12 +19,13 @@ use crate::error::{ClientError, Error};
 use crate::http::incoming::{Incoming, Side};
 use crate::http::normalize::{self, PathRules, TargetError};
 use crate::http::{
-    Attempt, Interim, Params, Peer, Refused, Request, RequestBody, RequestId, RequestParts, Scheme, Target,
-    Trail, fields,
+    Attempt, ClientCertificate, Interim, Params, Peer, Refused, Request, RequestBody, RequestId,
+    RequestParts, Scheme, Target, Trail, fields,
 };
 use crate::plan::ServerPlan;
 
 use super::client_address::{self, Trusted};
+use super::tls::ByName;
 
 /// What the border needs to know of its listener.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Border {
     pub server: ServerPlan,
     /// Whose forwarding fields are believed.
     pub trusted: Trusted,
+    /// The certificates, where it speaks TLS.
+    pub certificates: Option<Arc<ByName>>,
 }
 
 /// Method names longer than this are nobody's.
@@ -116,7 +119,7 @@ fn check(
         return Err(ClientError::BodyTooLarge);
     }
     let said = if peer.trusted { client_address::scheme(&parts.headers) } else { None };
-    let mut target = target(parts, said.unwrap_or(peer.scheme), &border.server.paths)?;
+    let mut target = target(parts, said.unwrap_or(peer.scheme), border, peer)?;
     let mut client = peer.address.ip();
     let mut id = None;
     if screened.special {
@@ -133,6 +136,9 @@ fn check(
             strip_pretence(headers, &parts.method);
         }
         strip_twins(headers);
+    }
+    if let Some(certificate) = &peer.certificate {
+        tell_of_certificate(&mut parts.headers, certificate);
     }
     let id = id.unwrap_or_else(|| RequestId::Random(fastrand::u128(..)));
     Ok(Checked { target, client, id })
@@ -213,19 +219,28 @@ fn is_special(name: &HeaderName) -> bool {
         | header::ACCEPT_ENCODING
         | header::CONTENT_LENGTH => false,
         header::EXPECT | header::FORWARDED | header::MAX_FORWARDS => true,
-        _ => fields::is_hop_by_hop(name) || name.as_str().starts_with("x-") || name.as_str().contains('_'),
+        _ if fields::is_hop_by_hop(name) => true,
+        _ => {
+            let name = name.as_str();
+            name.starts_with("x-") || name.contains('_') || name.starts_with("client-cert")
+        }
     }
 }
 
 /// The one target of a request (RFC 9112 §3.2, RFC 9113 §8.3.1). It is taken out of the head, but only if
 /// nothing is wrong with it: a refused request is logged as it came.
-fn target(parts: &mut Parts, scheme: Scheme, rules: &PathRules) -> Result<Target, ClientError> {
+fn target(parts: &mut Parts, scheme: Scheme, border: &Border, peer: &Peer) -> Result<Target, ClientError> {
     if parts.uri.path_and_query().is_some_and(|given| given.as_str().len() > TARGET_MAX) {
         return Err(ClientError::TargetTooLong);
     }
     let authority = authority(parts, scheme)?;
+    if let (Some(name), Some(certificates)) = (&peer.server_name, &border.certificates)
+        && !certificates.serve(name, &authority)
+    {
+        return Err(ClientError::Misdirected);
+    }
     let normalized = match parts.uri.path_and_query() {
-        Some(given) => path_of(given, &parts.method, rules)?,
+        Some(given) => path_of(given, &parts.method, &border.server.paths)?,
         None => Some(PathAndQuery::from_static("/")),
     };
     parts.headers.remove(header::HOST);
@@ -319,7 +334,11 @@ fn is_pretence(name: &str, method: &Method) -> bool {
     name.starts_with("x-forwarded-")
         || matches!(
             name,
-            "forwarded"
+            "client-cert"
+                | "client-cert-chain"
+                | "forwarded"
+                | "x-client-cert-san"
+                | "x-client-cert-subject"
                 | "x-forwarded"
                 | "x-host"
                 | "x-http-host-override"
@@ -332,6 +351,20 @@ fn is_pretence(name: &str, method: &Method) -> bool {
         // Its answer would be stored under the method that was sent.
         || (matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override")
             && matches!(*method, Method::GET | Method::HEAD))
+}
+
+/// Says whose certificate was shown, and nothing else.
+fn tell_of_certificate(headers: &mut HeaderMap, certificate: &ClientCertificate) {
+    let told = [
+        (&fields::X_CLIENT_CERT_SUBJECT, &certificate.subject),
+        (&fields::X_CLIENT_CERT_SAN, &certificate.names),
+    ];
+    for (name, value) in told {
+        match value {
+            Some(value) => drop(headers.insert(name, value.clone())),
+            None => drop(headers.remove(name)),
+        }
+    }
 }
 
 /// Removes fields that some origins read as another one because `_` and `-` are the same to them

@@ -22,6 +22,7 @@ use crate::metrics::{Counter, Gauge, Metrics};
 use crate::net::Io;
 
 use super::addresses::Place;
+use super::client_certificate;
 use super::connection::{self, Accepted, Context, Slot, Spoken};
 use super::proxy_protocol::{self, Source, Step};
 
@@ -216,7 +217,7 @@ async fn serve(
     let Ok(local) = stream.local_addr() else { return };
     let context = serving.context.clone();
     let trusted = context.border.trusted.contains(address.ip());
-    let peer = Peer { address, local, scheme: Scheme::Http, trusted, server_name: None };
+    let peer = Peer { address, local, scheme: Scheme::Http, trusted, server_name: None, certificate: None };
     let mut accepted = Accepted { peer, slot, watched: context.enlist(), context };
     if accepted.context.proxy_protocol {
         // In a box, for few listeners read one.
@@ -244,6 +245,8 @@ async fn serve_tls(stream: TcpStream, tls: Arc<ServerConfig>, mut accepted: Acce
     let session = stream.get_ref().1;
     accepted.peer.scheme = Scheme::Https;
     accepted.peer.server_name = session.server_name().map(|name| name.to_ascii_lowercase().into());
+    let shown = session.peer_certificates().and_then(|chain| chain.first());
+    accepted.peer.certificate = shown.and_then(client_certificate::read).map(Box::new);
     let spoken = match session.alpn_protocol() {
         Some(b"h2") => Spoken::Http2,
         Some(_) => Spoken::Http1,

@@ -6,6 +6,7 @@
 pub mod addresses;
 pub mod admin;
 pub mod client_address;
+pub mod client_certificate;
 pub mod connection;
 pub mod descriptors;
 mod exchange;
@@ -53,7 +54,7 @@ use connection::Context;
 use ingress::Border;
 use listener::{Listener, Serving};
 use shutdown::Drained;
-use tls::CertificateError;
+use tls::{CertificateError, Tickets};
 use tunnel::Tunnels;
 use watch::{Limits, ListenerId, Watch};
 
@@ -100,6 +101,7 @@ pub struct Server {
     tunnels: Tunnels,
     slots: Arc<Semaphore>,
     addresses_open: Addresses,
+    tickets: Tickets,
     /// How many listeners there have been.
     listener_count: AtomicU64,
     connections: TaskTracker,
@@ -153,6 +155,7 @@ impl Server {
             tunnels: Tunnels::new(&metrics),
             slots: Arc::new(Semaphore::new(plan.server.max_connections.min(Semaphore::MAX_PERMITS))),
             addresses_open: Addresses::default(),
+            tickets: Tickets::default(),
             connections: TaskTracker::new(),
             stop: stop.clone(),
             plan: plan.clone(),
@@ -307,9 +310,15 @@ impl Server {
 
     fn serving(&self, plan: &Plan, listener: &ListenerPlan, id: ListenerId) -> Result<Serving, StartError> {
         let server = &plan.server;
+        let tls = tls::server(listener, &self.tickets)?;
+        let border = Border {
+            server: server.clone(),
+            trusted: Trusted::new(listener.trusted.clone()),
+            certificates: tls.as_ref().map(|tls| tls.certificates.clone()),
+        };
         let context = Context {
             gateway: self.gateway.clone(),
-            border: Border { server: server.clone(), trusted: Trusted::new(listener.trusted.clone()) },
+            border,
             http1: listener.http1,
             http2: listener.http2,
             watch: self.watch.clone(),
@@ -318,8 +327,10 @@ impl Server {
             listener: id,
             addresses: self.addresses_open.clone(),
             proxy_protocol: listener.proxy_protocol,
+            redirect_to_https: listener.redirect_to_https,
+            hsts: listener.hsts.clone(),
         };
-        Ok(Serving { context: Arc::new(context), tls: tls::server_config(listener)? })
+        Ok(Serving { context: Arc::new(context), tls: tls.map(|tls| tls.config) })
     }
 
     fn serve_admin(&self, plan: &Plan) -> Result<Option<SocketAddr>, StartError> {

@@ -2,17 +2,22 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::ServerConfig;
+use http::HeaderValue;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::plan::{CertificatePlan, ListenerPlan};
+use crate::plan::{CertificatePlan, ClientAuthPlan, ListenerPlan};
 
 /// A certificate that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,35 +29,98 @@ pub struct CertificateError {
     pub problem: String,
 }
 
+/// The TLS side of a listener.
+#[derive(Debug)]
+pub struct Tls {
+    /// For handshakes.
+    pub config: Arc<ServerConfig>,
+    /// What is shown in them.
+    pub certificates: Arc<ByName>,
+}
+
+/// The keys of session tickets, which outlive reloads, so that clients need not begin anew. They are changed by
+/// themselves every few hours.
+///
+/// Where clients show certificates there are none: a ticket stands for a certificate that was good when it was
+/// issued, perhaps by an authority that is trusted no more.
+#[derive(Debug, Default)]
+pub struct Tickets(Mutex<HashMap<SocketAddr, Arc<dyn ProducesTickets>>>);
+
+impl Tickets {
+    fn of(&self, plan: &ListenerPlan) -> Option<Arc<dyn ProducesTickets>> {
+        if plan.client_auth.is_some() {
+            return None;
+        }
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tickets) = kept.get(&plan.address) {
+            return Some(tickets.clone());
+        }
+        let fresh = rustls::crypto::aws_lc_rs::Ticketer::new().ok()?;
+        kept.insert(plan.address, fresh.clone());
+        Some(fresh)
+    }
+}
+
 /// The TLS side of a listener; `None` when it speaks clear text.
 ///
 /// # Errors
 /// When a file cannot be read, is no PEM, or key and certificate do not belong together.
-pub fn server_config(plan: &ListenerPlan) -> Result<Option<Arc<ServerConfig>>, CertificateError> {
+pub fn server(plan: &ListenerPlan, tickets: &Tickets) -> Result<Option<Tls>, CertificateError> {
     if plan.certificates.is_empty() {
         return Ok(None);
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let resolver = ByName::load(&plan.certificates, &provider)?;
+    let certificates = Arc::new(ByName::load(&plan.certificates, &provider)?);
+    let verifier = match &plan.client_auth {
+        Some(client_auth) => verifier(client_auth, &provider)?,
+        None => WebPkiClientVerifier::no_client_auth(),
+    };
     let wrong = |error: rustls::Error| CertificateError {
         file: plan.certificates.first().map(|first| first.cert.clone()).unwrap_or_default(),
         problem: error.to_string(),
     };
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(wrong)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(resolver));
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(certificates.clone());
     if plan.http2 {
         config.alpn_protocols.push(b"h2".to_vec());
     }
     if plan.http1 {
         config.alpn_protocols.push(b"http/1.1".to_vec());
     }
-    if let Ok(ticketer) = rustls::crypto::aws_lc_rs::Ticketer::new() {
-        config.ticketer = ticketer;
+    match tickets.of(plan) {
+        Some(tickets) => config.ticketer = tickets,
+        None => {
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
     }
-    Ok(Some(Arc::new(config)))
+    Ok(Some(Tls { config: Arc::new(config), certificates }))
+}
+
+/// Who checks the certificates of clients.
+fn verifier(
+    plan: &ClientAuthPlan,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+    let bad = |problem: String| CertificateError { file: plan.ca.clone(), problem };
+    let mut roots = RootCertStore::empty();
+    for authority in chain(&plan.ca)? {
+        roots.add(authority).map_err(|error| bad(error.to_string()))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let builder = if plan.required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| bad(error.to_string()))
+}
+
+/// Reads the authorities of client certificates, to see whether they can be used.
+///
+/// # Errors
+/// When the file cannot be read or is no PEM of certificates.
+pub fn check_client_auth(plan: &ClientAuthPlan) -> Result<(), CertificateError> {
+    verifier(plan, &Arc::new(rustls::crypto::aws_lc_rs::default_provider())).map(drop)
 }
 
 /// Reads a certificate and its key, to see whether they can be used.
@@ -65,25 +133,42 @@ pub fn check(plan: &CertificatePlan) -> Result<(), CertificateError> {
 
 /// Certificates by the names they are for.
 #[derive(Debug)]
-struct ByName {
-    exact: HashMap<String, Arc<CertifiedKey>>,
+pub struct ByName {
+    exact: HashMap<String, Arc<Certificate>>,
     /// By what follows the asterisk's dot.
-    wildcard: HashMap<String, Arc<CertifiedKey>>,
-    fallback: Option<Arc<CertifiedKey>>,
+    wildcard: HashMap<String, Arc<Certificate>>,
+    fallback: Option<Arc<Certificate>>,
+}
+
+/// A certificate and its names, in lower case.
+#[derive(Debug)]
+struct Certificate {
+    key: Arc<CertifiedKey>,
+    names: Vec<String>,
+}
+
+impl Certificate {
+    fn is_for(&self, host: &str) -> bool {
+        let parent = host.split_once('.').map(|(_, parent)| parent);
+        self.names.iter().any(|name| match name.strip_prefix("*.") {
+            Some(of) => parent == Some(of),
+            None => name == host,
+        })
+    }
 }
 
 impl ByName {
     fn load(plans: &[CertificatePlan], provider: &CryptoProvider) -> Result<Self, CertificateError> {
         let mut by_name = Self { exact: HashMap::new(), wildcard: HashMap::new(), fallback: None };
         for plan in plans {
-            let certified = Arc::new(certified_key(plan, provider)?);
-            for name in names(&certified) {
-                let name = name.to_ascii_lowercase();
+            let key = Arc::new(certified_key(plan, provider)?);
+            let certified = Arc::new(Certificate { names: names(&key), key });
+            for name in &certified.names {
                 match name.strip_prefix("*.") {
                     Some(parent) => {
                         by_name.wildcard.entry(parent.to_owned()).or_insert_with(|| certified.clone())
                     }
-                    None => by_name.exact.entry(name).or_insert_with(|| certified.clone()),
+                    None => by_name.exact.entry(name.clone()).or_insert_with(|| certified.clone()),
                 };
             }
             by_name.fallback.get_or_insert(certified);
@@ -91,7 +176,23 @@ impl ByName {
         Ok(by_name)
     }
 
-    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+    /// Whether what is shown to who asks for `server_name` is for the host of `authority`, too (RFC 9110 §7.4).
+    /// Both in lower case.
+    pub fn serve(&self, server_name: &str, authority: &HeaderValue) -> bool {
+        let authority = authority.as_bytes();
+        let host = match memchr::memrchr(b':', authority).map(|colon| authority.split_at(colon)) {
+            Some((host, port)) if port.iter().skip(1).all(u8::is_ascii_digit) => host,
+            _ => authority,
+        };
+        // HTTP/1.0 may name no host.
+        if host == server_name.as_bytes() || host.is_empty() {
+            return true;
+        }
+        let shown = self.find(server_name).or(self.fallback.as_ref());
+        shown.is_some_and(|shown| std::str::from_utf8(host).is_ok_and(|host| shown.is_for(host)))
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<Certificate>> {
         let wildcard = || name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
         self.exact.get(name).or_else(wildcard)
     }
@@ -100,7 +201,7 @@ impl ByName {
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let named = hello.server_name().and_then(|name| self.find(&name.to_ascii_lowercase()));
-        named.or(self.fallback.as_ref()).cloned()
+        named.or(self.fallback.as_ref()).map(|shown| shown.key.clone())
     }
 }
 
@@ -137,9 +238,9 @@ fn read(file: &Path) -> Result<Vec<u8>, CertificateError> {
     fs::read(file).map_err(|error| CertificateError { file: file.to_owned(), problem: error.to_string() })
 }
 
-/// The DNS names a certificate is for.
+/// The DNS names a certificate is for, in lower case.
 fn names(certified: &CertifiedKey) -> Vec<String> {
     let Ok(end_entity) = certified.end_entity_cert() else { return Vec::new() };
     let Ok(parsed) = webpki::EndEntityCert::try_from(end_entity) else { return Vec::new() };
-    parsed.valid_dns_names().map(str::to_owned).collect()
+    parsed.valid_dns_names().map(str::to_ascii_lowercase).collect()
 }

@@ -29,5 +29,6 @@ mod ranges;
 mod reload;
 mod resilience;
 mod routing;
+mod secure;
 mod streaming;
 mod tls;

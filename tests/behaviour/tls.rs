@@ -18,7 +18,7 @@ use crate::support::message::{Kind, Message, Reader};
 use crate::support::{Gateway, H2, Origin, Reply, get, within};
 
 /// A certificate that is its own authority, in a folder as `NAME.pem` and `NAME.key`.
-fn certify(folder: &Path, file: &str, names: &[&str]) -> CertificateDer<'static> {
+pub fn certify(folder: &Path, file: &str, names: &[&str]) -> CertificateDer<'static> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).unwrap();
     let _: &KeyPair = &signing_key;
@@ -28,18 +28,18 @@ fn certify(folder: &Path, file: &str, names: &[&str]) -> CertificateDer<'static>
 }
 
 /// A line for `[[listener]]`.
-fn tls(folder: &TempDir, files: &[&str]) -> String {
+pub fn tls(folder: &TempDir, files: &[&str]) -> String {
     let folder = folder.path().display();
     let one = |file: &&str| format!("{{ cert = \"{folder}/{file}.pem\", key = \"{folder}/{file}.key\" }}");
     format!("tls = [{}]", files.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 /// Shakes hands, offering these protocols.
-async fn connect(
+pub async fn connect(
     address: SocketAddr,
     name: &str,
     trusted: &CertificateDer<'static>,
@@ -58,7 +58,7 @@ async fn connect(
     within("a handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
 
-async fn ask(stream: &mut TlsStream<TcpStream>, host: &str) -> Message {
+pub async fn ask(stream: &mut TlsStream<TcpStream>, host: &str) -> Message {
     let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n");
     tokio::io::AsyncWriteExt::write_all(stream, request.as_bytes()).await.unwrap();
     within("a response", Reader::default().message(stream, Kind::Response)).await.unwrap()

@@ -21,7 +21,7 @@ use tower_service::Service;
 pub use location::Location;
 pub use plan::{FixedPlan, plan_redirect, plan_respond};
 
-use crate::error::Error;
+use crate::error::{ClientError, Error};
 use crate::http::{Body, Request, Response, fields};
 
 #[cfg(test)]
@@ -77,6 +77,35 @@ impl Service<Request> for &ServerWide {
     }
 }
 crate::layers::inner!(impl for ServerWide);
+
+/// Answers with a redirect to the same URL at `https`, on its own port; the method stays what it was (RFC 9110
+/// §15.4.9).
+#[derive(Clone, Copy, Debug)]
+pub struct ToHttps;
+
+impl Service<Request> for &ToHttps {
+    type Response = Response;
+    type Error = Error;
+    type Future = Ready<Result<Response, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let target = &request.target;
+        let to = format!("https://{}{}", target.host(), target.path_and_query);
+        ready(match HeaderValue::try_from(to) {
+            Ok(to) if !target.host().is_empty() => {
+                let mut response = Response::new(StatusCode::PERMANENT_REDIRECT, Body::empty());
+                response.headers.insert(LOCATION, to);
+                Ok(response)
+            }
+            _ => Err(ClientError::BadRequest("no_host").into()),
+        })
+    }
+}
+crate::layers::inner!(impl for ToHttps);
 
 crate::layers::inner!(impl for Fixed);
 

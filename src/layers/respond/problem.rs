@@ -160,6 +160,11 @@ const fn client(error: ClientError) -> Problem {
             KIND,
             "The request body is larger than accepted here.",
         ),
+        ClientError::Misdirected => Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            KIND,
+            "This connection is for another host; open one for this.",
+        ),
         ClientError::UnknownExpectation => {
             Problem::new(StatusCode::EXPECTATION_FAILED, KIND, "Only `100-continue` can be expected.")
         }
@@ -305,6 +310,7 @@ mod tests {
             (ClientError::BodyTimeout.into(), 408),
             (ClientError::BodyTooLarge.into(), 413),
             (ClientError::UnknownExpectation.into(), 417),
+            (ClientError::Misdirected.into(), 421),
             (Refusal::NoRoute.into(), 404),
             (Refusal::QueueFull { retry_after: second }.into(), 503),
             (Refusal::DeadlineTooNear { retry_after: second }.into(), 503),
