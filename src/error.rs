@@ -106,6 +106,8 @@ pub enum ClientError {
     BodyTooLarge,
     /// An `Expect` we do not know: 417 (RFC 9110 §10.1.1).
     UnknownExpectation,
+    /// It has passed a Forebay more often than `server.max_hops`: 508 (RFC 9110 §7.6.3, RFC 5842 §7.2).
+    Loop,
     /// The certificate that was shown is not for the host that is asked for: 421 (RFC 9110 §7.4, §15.5.20).
     Misdirected,
 }
@@ -125,6 +127,7 @@ impl ClientError {
             Self::BodyTimeout => "request_body_timeout",
             Self::BodyTooLarge => "request_body_too_large",
             Self::UnknownExpectation => "unknown_expectation",
+            Self::Loop => "request_loop",
             Self::Misdirected => "misdirected",
         }
     }

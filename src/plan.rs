@@ -87,6 +87,8 @@ pub struct ServerPlan {
     pub max_header_bytes: usize,
     /// The most header fields.
     pub max_headers: usize,
+    /// How often a request may have passed a Forebay before.
+    pub max_hops: usize,
     /// The largest request body, in bytes.
     pub max_body: u64,
     /// For requests in flight after the signal to stop.

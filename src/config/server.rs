@@ -47,6 +47,9 @@ pub struct ServerConfig {
     pub max_header_bytes: Size,
     /// The most header fields; beyond it, 431.
     pub max_headers: u32,
+    /// How often a request may have passed a Forebay before, as its `Via` tells; beyond it, 508: it goes in a
+    /// circle.
+    pub max_hops: u32,
     /// The largest request body; beyond it, 413. A route may say less.
     pub max_body: Size,
     /// How long requests in flight may take after the signal to stop.
@@ -77,6 +80,7 @@ impl Default for ServerConfig {
             tunnel_timeout: Time::secs(300),
             max_header_bytes: Size::kib(32),
             max_headers: 100,
+            max_hops: 10,
             max_body: Size::mib(10),
             drain_timeout: Time::secs(30),
             memory_limit: Size::mib(512),

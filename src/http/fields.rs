@@ -75,6 +75,18 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
         || name == "http2-settings"
 }
 
+/// How often a message has passed a Forebay (RFC 9110 §7.6.3).
+pub fn hops(headers: &HeaderMap) -> usize {
+    let lines = headers.get_all(header::VIA).iter();
+    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    // `1.1 forebay`, perhaps with a comment.
+    let is_ours = |member: &[u8]| {
+        let mut words = member.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(b"forebay"))
+    };
+    members.filter(|member| is_ours(member)).count()
+}
+
 /// Counts `Max-Forwards` down; false where it says that the request goes no further (RFC 9110 §7.6.2). What
 /// is no number is let pass: the field has no say then.
 pub fn count_hop(headers: &mut HeaderMap) -> bool {
@@ -169,6 +181,15 @@ mod tests {
             add_vary(&mut headers, &header::ACCEPT_ENCODING);
             assert_eq!(headers.get_all(header::VARY).iter().collect::<Vec<_>>(), after, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn hops_are_counted_in_all_lines() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(hops(&headers), 0);
+        headers.append(header::VIA, "1.1 forebay, 1.0 other,2 Forebay (a comment)".parse().unwrap());
+        headers.append(header::VIA, "1.1 forebayed, forebay, HTTP/1.1 forebay".parse().unwrap());
+        assert_eq!(hops(&headers), 3);
     }
 
     #[test]

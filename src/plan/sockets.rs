@@ -58,6 +58,7 @@ pub(super) fn server(config: &ServerConfig, at: &Path, report: &mut Report) -> S
         tunnel_timeout: config.tunnel_timeout.get(),
         max_header_bytes,
         max_headers,
+        max_hops: config.max_hops as usize,
         max_body: config.max_body.bytes(),
         drain_timeout: config.drain_timeout.get(),
         memory_limit: config.memory_limit.bytes(),

@@ -19,12 +19,13 @@ use crate::error::{ClientError, Error};
 use crate::http::incoming::{Incoming, Side};
 use crate::http::normalize::{self, PathRules, TargetError};
 use crate::http::{
-    Attempt, ClientCertificate, Interim, Params, Peer, Refused, Request, RequestBody, RequestId,
-    RequestParts, Scheme, Target, Trail, fields,
+    Attempt, Interim, Params, Peer, Refused, Request, RequestBody, RequestId, RequestParts, Scheme, Target,
+    Trail, fields,
 };
 use crate::plan::ServerPlan;
 
 use super::client_address::{self, Trusted};
+use super::pretence;
 use super::tls::ByName;
 
 /// What the border needs to know of its listener.
@@ -114,6 +115,9 @@ fn check(
     let screened = Screened::of(&parts.headers, parts.version, &border.server)?;
     if screened.special {
         expectation(&mut parts.headers, parts.version)?;
+        if fields::hops(&parts.headers) > border.server.max_hops {
+            return Err(ClientError::Loop);
+        }
     }
     if body.size_hint().lower() > border.server.max_body {
         return Err(ClientError::BodyTooLarge);
@@ -133,12 +137,12 @@ fn check(
             client = client_address::behind(headers, client, &border.trusted);
             id = given_id(headers);
         } else {
-            strip_pretence(headers, &parts.method);
+            pretence::strip(headers, &parts.method);
         }
-        strip_twins(headers);
+        pretence::strip_twins(headers);
     }
     if let Some(certificate) = &peer.certificate {
-        tell_of_certificate(&mut parts.headers, certificate);
+        pretence::tell_of_certificate(&mut parts.headers, certificate);
     }
     let id = id.unwrap_or_else(|| RequestId::Random(fastrand::u128(..)));
     Ok(Checked { target, client, id })
@@ -218,7 +222,7 @@ fn is_special(name: &HeaderName) -> bool {
         | header::USER_AGENT
         | header::ACCEPT_ENCODING
         | header::CONTENT_LENGTH => false,
-        header::EXPECT | header::FORWARDED | header::MAX_FORWARDS => true,
+        header::EXPECT | header::FORWARDED | header::MAX_FORWARDS | header::VIA => true,
         _ if fields::is_hop_by_hop(name) => true,
         _ => {
             let name = name.as_str();
@@ -319,75 +323,6 @@ fn expectation(headers: &mut HeaderMap, version: Version) -> Result<(), ClientEr
     headers.remove(header::EXPECT);
     // An HTTP/1.0 client cannot expect anything: its field is ignored.
     if known || version <= Version::HTTP_10 { Ok(()) } else { Err(ClientError::UnknownExpectation) }
-}
-
-/// Removes what only a trusted proxy may say.
-fn strip_pretence(headers: &mut HeaderMap, method: &Method) {
-    let pretended: smallvec::SmallVec<[HeaderName; 4]> =
-        headers.keys().filter(|name| is_pretence(name.as_str(), method)).cloned().collect();
-    for name in pretended {
-        headers.remove(name);
-    }
-}
-
-fn is_pretence(name: &str, method: &Method) -> bool {
-    name.starts_with("x-forwarded-")
-        || matches!(
-            name,
-            "client-cert"
-                | "client-cert-chain"
-                | "forwarded"
-                | "x-client-cert-san"
-                | "x-client-cert-subject"
-                | "x-forwarded"
-                | "x-host"
-                | "x-http-host-override"
-                | "x-original-host"
-                | "x-original-url"
-                | "x-real-ip"
-                | "x-request-id"
-                | "x-rewrite-url"
-        )
-        // Its answer would be stored under the method that was sent.
-        || (matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override")
-            && matches!(*method, Method::GET | Method::HEAD))
-}
-
-/// Says whose certificate was shown, and nothing else.
-fn tell_of_certificate(headers: &mut HeaderMap, certificate: &ClientCertificate) {
-    let told = [
-        (&fields::X_CLIENT_CERT_SUBJECT, &certificate.subject),
-        (&fields::X_CLIENT_CERT_SAN, &certificate.names),
-    ];
-    for (name, value) in told {
-        match value {
-            Some(value) => drop(headers.insert(name, value.clone())),
-            None => drop(headers.remove(name)),
-        }
-    }
-}
-
-/// Removes fields that some origins read as another one because `_` and `-` are the same to them
-/// (CVE-2025-64484).
-fn strip_twins(headers: &mut HeaderMap) {
-    let twins: smallvec::SmallVec<[HeaderName; 2]> = headers
-        .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            name.contains('_') && {
-                let dashed = name.replace('_', "-");
-                is_pretence(&dashed, &Method::GET)
-                    || matches!(
-                        dashed.as_str(),
-                        "content-length" | "transfer-encoding" | "host" | "via" | "connection"
-                    )
-            }
-        })
-        .cloned()
-        .collect();
-    for name in twins {
-        headers.remove(name);
-    }
 }
 
 /// The id a trusted proxy gave.

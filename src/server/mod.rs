@@ -16,6 +16,7 @@ pub mod ingress;
 pub mod io;
 pub mod listener;
 mod outgoing;
+mod pretence;
 pub mod proxy_protocol;
 pub mod reload;
 pub mod shutdown;

@@ -38,8 +38,8 @@ pub struct Tls {
     pub certificates: Arc<ByName>,
 }
 
-/// The keys of session tickets, which outlive reloads, so that clients need not begin anew. They are changed by
-/// themselves every few hours.
+/// The keys of session tickets, which outlive reloads, so that clients need not begin anew. They are changed
+/// by themselves every few hours.
 ///
 /// Where clients show certificates there are none: a ticket stands for a certificate that was good when it was
 /// issued, perhaps by an authority that is trusted no more.

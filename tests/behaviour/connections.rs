@@ -131,7 +131,7 @@ async fn an_address_has_so_many_connections() {
 #[tokio::test]
 async fn the_limit_of_open_files_is_raised() {
     let origin = Origin::always(Reply::ok("ok")).await;
-    let gateway = Gateway::start_in_shell(&config(&origin, ""), "ulimit -Hn 900; ulimit -Sn 40; exec \"$@\"");
+    let gateway = Gateway::start_in_shell(&config(&origin, ""), "ulimit -Sn 40; ulimit -Hn 900; exec \"$@\"");
     gateway.wait_for_log("raised the limit of open files").await;
     gateway.wait_for_log("may need more open files").await;
     let mut held = Vec::new();

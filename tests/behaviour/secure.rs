@@ -91,7 +91,8 @@ async fn try_ask(
     let mut stream = shake(address, "a.example", client).await.ok()?;
     let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\n{fields}\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
-    let message = Reader::default().message(&mut stream, Kind::Response);
+    let mut reader = Reader::default();
+    let message = reader.message(&mut stream, Kind::Response);
     within("a response", message).await.filter(|message| message.status() != 0)
 }
 

@@ -127,6 +127,53 @@ const HOPS: &[Case] = &[
         &["GET /\nhost: a"],
     ),
     passed(
+        "a Connection that lists what the gateway adds",
+        "9110 §7.6.1",
+        get!(
+            "connection: x-forwarded-for, x-forwarded-proto, x-forwarded-host, x-request-id, traceparent, via, x-real-ip\r\nx-forwarded-for: 6.6.6.6"
+        ),
+        &["GET /\nhost: a"],
+    ),
+    passed(
+        "a Connection that lists what decides about an answer",
+        "9110 §7.6.1",
+        get!(
+            "connection: cookie, cache-control, content-type, accept\r\ncookie: a=b\r\ncache-control: no-store\r\naccept: x/y"
+        ),
+        &["GET /\ncache-control: no-store\ncookie: a=b\nhost: a"],
+    ),
+    passed(
+        "a Connection that lists a fold of names and nonsense",
+        "9110 §7.6.1",
+        get!("connection: ,, close-not , x-a;x-b, \"x-c\", X-D\r\nx-a: 1\r\nx-c: 1\r\nx-d: 1"),
+        &["GET /\nhost: a\nx-a: 1\nx-c: 1"],
+    ),
+    passed(
+        "a client that says whose certificate it has",
+        "9440 §4",
+        get!(
+            "client-cert: :AAAA:\r\nclient-cert-chain: :AAAA:\r\nx-client-cert-subject: CN=root\r\nX-Client-Cert-San: DNS:a\r\nclient_cert: x\r\nx_client_cert_subject: CN=root"
+        ),
+        &["GET /\nhost: a"],
+    ),
+    Case {
+        end: End::Closed,
+        ..answered(
+            "a request that goes in a circle",
+            "9110 §7.6.3",
+            get!(
+                "via: 1.1 forebay, 1.1 forebay, 1.1 a, 1.1 forebay, 1.1 forebay, 1.1 forebay, 2 forebay\r\nVia: 1.1 forebay, 1.1 forebay, 1.1 forebay, 1.1 FOREBAY (x), 1.0 forebay"
+            ),
+            &[508],
+        )
+    },
+    passed(
+        "a request that has come far",
+        "9110 §7.6.3",
+        get!("via: 1.1 forebay, 1.1 a, 1.1 forebayed, 1.1 b"),
+        &["GET /\nhost: a\nvia: 1.1 forebay, 1.1 a, 1.1 forebayed, 1.1 b"],
+    ),
+    passed(
         "underscore twins",
         "9110 §5.1",
         get!(

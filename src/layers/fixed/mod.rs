@@ -78,8 +78,8 @@ impl Service<Request> for &ServerWide {
 }
 crate::layers::inner!(impl for ServerWide);
 
-/// Answers with a redirect to the same URL at `https`, on its own port; the method stays what it was (RFC 9110
-/// §15.4.9).
+/// Answers with a redirect to the same URL at `https`, on its own port; the method stays what it was (RFC
+/// 9110 §15.4.9).
 #[derive(Clone, Copy, Debug)]
 pub struct ToHttps;
 

@@ -160,6 +160,11 @@ const fn client(error: ClientError) -> Problem {
             KIND,
             "The request body is larger than accepted here.",
         ),
+        ClientError::Loop => Problem::new(
+            StatusCode::LOOP_DETECTED,
+            "proxy_loop_detected",
+            "This request has passed the gateway too often.",
+        ),
         ClientError::Misdirected => Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             KIND,
@@ -311,6 +316,7 @@ mod tests {
             (ClientError::BodyTooLarge.into(), 413),
             (ClientError::UnknownExpectation.into(), 417),
             (ClientError::Misdirected.into(), 421),
+            (ClientError::Loop.into(), 508),
             (Refusal::NoRoute.into(), 404),
             (Refusal::QueueFull { retry_after: second }.into(), 503),
             (Refusal::DeadlineTooNear { retry_after: second }.into(), 503),

@@ -1,0 +1,74 @@
+//! Fields by which a client could pretend to be a proxy that is trusted, or somebody with a certificate.
+
+use http::{HeaderMap, HeaderName, Method};
+
+use crate::http::{ClientCertificate, fields};
+
+/// Removes what only a trusted proxy may say.
+pub(super) fn strip(headers: &mut HeaderMap, method: &Method) {
+    let pretended: smallvec::SmallVec<[HeaderName; 4]> =
+        headers.keys().filter(|name| is_pretence(name.as_str(), method)).cloned().collect();
+    for name in pretended {
+        headers.remove(name);
+    }
+}
+
+fn is_pretence(name: &str, method: &Method) -> bool {
+    name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "client-cert"
+                | "client-cert-chain"
+                | "forwarded"
+                | "x-client-cert-san"
+                | "x-client-cert-subject"
+                | "x-forwarded"
+                | "x-host"
+                | "x-http-host-override"
+                | "x-original-host"
+                | "x-original-url"
+                | "x-real-ip"
+                | "x-request-id"
+                | "x-rewrite-url"
+        )
+        // Its answer would be stored under the method that was sent.
+        || (matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override")
+            && matches!(*method, Method::GET | Method::HEAD))
+}
+
+/// Says whose certificate was shown, and nothing else.
+pub(super) fn tell_of_certificate(headers: &mut HeaderMap, certificate: &ClientCertificate) {
+    let told = [
+        (&fields::X_CLIENT_CERT_SUBJECT, &certificate.subject),
+        (&fields::X_CLIENT_CERT_SAN, &certificate.names),
+    ];
+    for (name, value) in told {
+        match value {
+            Some(value) => drop(headers.insert(name, value.clone())),
+            None => drop(headers.remove(name)),
+        }
+    }
+}
+
+/// Removes fields that some origins read as another one because `_` and `-` are the same to them
+/// (CVE-2025-64484).
+pub(super) fn strip_twins(headers: &mut HeaderMap) {
+    let twins: smallvec::SmallVec<[HeaderName; 2]> = headers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str();
+            name.contains('_') && {
+                let dashed = name.replace('_', "-");
+                is_pretence(&dashed, &Method::GET)
+                    || matches!(
+                        dashed.as_str(),
+                        "content-length" | "transfer-encoding" | "host" | "via" | "connection"
+                    )
+            }
+        })
+        .cloned()
+        .collect();
+    for name in twins {
+        headers.remove(name);
+    }
+}
