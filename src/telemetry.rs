@@ -56,11 +56,11 @@ pub fn init(format: Option<Format>) {
     }
 }
 
-/// What the arguments and the environment ask for.
-/// What is said without a filter. The HTTP/2 library warns of what a client does, frame by frame: nobody should
-/// be able to fill the log like that.
+/// What is said without a filter. The HTTP/2 library warns of what a client does, frame by frame: nobody
+/// should be able to fill the log like that.
 const FILTER_DEFAULT: &str = "info,h2=error";
 
+/// What the arguments and the environment ask for.
 struct Settings {
     format: Format,
     filter: EnvFilter,

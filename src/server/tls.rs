@@ -41,8 +41,8 @@ pub struct Tls {
 /// The keys of session tickets, which outlive reloads, so that clients need not begin anew. They are changed
 /// by themselves every few hours.
 ///
-/// Where clients show certificates there are none: a ticket stands for a certificate that was good when it was
-/// issued, perhaps by an authority that is trusted no more.
+/// Where clients show certificates there are none: a ticket stands for a certificate that was good when it
+/// was issued, perhaps by an authority that is trusted no more.
 #[derive(Debug, Default)]
 pub struct Tickets(Mutex<HashMap<SocketAddr, Arc<dyn ProducesTickets>>>);
 
@@ -176,8 +176,8 @@ impl ByName {
         Ok(by_name)
     }
 
-    /// Whether what is shown to who asks for `server_name` is for the host of `authority`, too (RFC 9110 §7.4).
-    /// Both in lower case.
+    /// Whether what is shown to who asks for `server_name` is for the host of `authority`, too (RFC 9110
+    /// §7.4). Both in lower case.
     pub fn serve(&self, server_name: &str, authority: &HeaderValue) -> bool {
         let authority = authority.as_bytes();
         let host = match memchr::memrchr(b':', authority).map(|colon| authority.split_at(colon)) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Client, Gateway, Origin, PATIENCE, Reply, get};
+use crate::support::{Client, Gateway, Origin, PATIENCE, Reply, get, is_turned_away};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -107,9 +107,7 @@ async fn an_address_has_so_many_connections() {
     }
     let refused = [("reason", "too_many_of_address")];
     for more in 1..3 {
-        let mut client = Client::connect(gateway.address).await;
-        client.write(GET).await;
-        assert_eq!(client.response().await.status(), 0);
+        assert!(is_turned_away(gateway.address, GET).await);
         gateway.wait_for("forebay_refused_connections_total", &refused, |now| now == f64::from(more)).await;
     }
     // Those that are there go on, and each that ends makes room for another.

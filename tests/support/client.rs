@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -74,6 +74,14 @@ impl Client {
     async fn read(&mut self, kind: Kind) -> Message {
         within("a response", self.reader.message(&mut self.stream, kind)).await.unwrap_or_default()
     }
+}
+
+/// Whether a connection of which these bytes are sent is closed without an answer; perhaps before it is
+/// noticed that it was opened.
+pub async fn is_turned_away(address: SocketAddr, bytes: impl AsRef<[u8]>) -> bool {
+    let Ok(mut stream) = within("a connection", TcpStream::connect(address)).await else { return true };
+    let _ = stream.write_all(bytes.as_ref()).await;
+    !matches!(within("the connection's end", stream.read(&mut [0])).await, Ok(1..))
 }
 
 /// One GET on a connection of its own, for the host `test.example`.

@@ -9,7 +9,7 @@ pub mod origin;
 
 use std::time::Duration;
 
-pub use client::{Client, ask, get};
+pub use client::{Client, ask, get, is_turned_away};
 pub use gateway::Gateway;
 pub use multiplexed::H2;
 pub use origin::{Gate, Origin, Reply, serve};
