@@ -32,6 +32,7 @@
 //! | attack | what is done | clause | tests |
 //! |---|---|---|---|
 //! | forged `X-Forwarded-*`, `Forwarded`, `X-Request-Id` | replaced, unless a trusted proxy says it | RFC 7239 §8.1 | `hostile::semantics::fields_of_one_hop_and_of_a_pretended_proxy`, `hostile::semantics::fields_of_a_trusted_proxy`, `hostile::cache::unkeyed::what_only_a_proxy_may_say_is_not_said_to_the_origin` |
+//! | a PROXY header from anybody, a certificate that was not shown | the connection is closed; the field is removed | RFC 9440 §4 | `behaviour::proxy_protocol::nobody_else_may_say_so`, `behaviour::secure::clients_show_certificates` |
 //! | `Connection` that names what we add or need | not obeyed | RFC 9110 §7.6.1 | `behaviour::forwarding::hop_by_hop_fields_stay_behind` |
 //! | guessing API keys, or naming a consumer | hashed at rest, compared in constant time, one answer for all | | `behaviour::auth::who_has_none_is_told_how_and_the_upstream_is_not_asked`, `behaviour::auth::nobody_else_can_say_who_it_is` |
 //! | keys in logs, at the origin | taken out | | `behaviour::auth::a_key_opens_the_route_and_goes_no_further`, `behaviour::auth::a_key_in_the_query_is_seen_by_nobody` |
@@ -58,9 +59,9 @@
 //! | slow heads, silence | timed from the first moment | | `hostile::limits::a_head_byte_by_byte`, `hostile::limits::silence`, `behaviour::limits::a_connection_that_says_nothing_is_closed` |
 //! | slow bodies | a time between two reads, and a rate | | `behaviour::limits::a_request_body_that_stalls_is_given_up`, `behaviour::connections::a_body_that_trickles_is_given_up` |
 //! | slow readers | a time without progress, and a rate; what waits is bounded | | `behaviour::limits::a_client_that_does_not_read_is_cut`, `behaviour::limits::a_stream_that_is_not_read_is_reset`, `behaviour::connections::a_reader_that_trickles_is_given_up` |
-//! | many connections | a cap; idle ones keep next to nothing | | `behaviour::limits::connections_beyond_the_cap_wait`, `behaviour::lifecycle::resting_connections_take_little_memory`, `behaviour::bad_input::without_file_descriptors_it_waits` |
+//! | many connections | a cap in all, one an address; idle ones keep next to nothing | | `behaviour::limits::connections_beyond_the_cap_wait`, `behaviour::connections::an_address_has_so_many_connections`, `behaviour::lifecycle::resting_connections_take_little_memory`, `behaviour::bad_input::without_file_descriptors_it_waits` |
 //! | large heads, targets and bodies | 431, 414, 413 | RFC 6585 §5 | `hostile::limits::too_large_heads`, `hostile::limits::too_large_bodies` |
-//! | HTTP/2: rapid reset, CONTINUATION, PING, SETTINGS and other floods | the connection ends | RFC 9113 §10.5 | `hostile::http2::floods`, `hostile::http2::malformed_frames` |
+//! | HTTP/2: rapid reset, CONTINUATION, PING, SETTINGS and other floods | the connection ends | RFC 9113 §10.5 | `hostile::floods::a_flood_ends_its_connection_and_nothing_else`, `hostile::floods::rapid_resets`, `hostile::http2::floods`, `hostile::http2::malformed_frames` |
 //! | large objects, many at once | one budget for all bodies; beyond it, they pass unstored | | `behaviour::memory::a_stampede_of_large_objects_keeps_to_the_limit` |
 //! | too many requests | limits, then a bounded queue, then 503 | RFC 6585 §4 | `behaviour::resilience::a_limit_counts_by_its_key`, `behaviour::resilience::a_full_queue_sheds`, `behaviour::resilience::a_long_wait_in_the_queue_ends` |
 //! | a storm of retries | a budget an upstream | | `behaviour::resilience::the_budget_bounds_retries_when_everything_fails` |

@@ -23,9 +23,16 @@ impl Server {
         let bound = self.listeners.first()?;
         let context = bound.serving.load().context.clone();
         let permit = self.slots.clone().try_acquire_owned().ok()?;
-        let slot = Slot { permit, open: Gauge::default().hold(), resting: Gauge::default() };
+        let slot = Slot { permit, place: None, open: Gauge::default().hold(), resting: Gauge::default() };
         let trusted = context.border.trusted.contains(address.ip());
-        let peer = Peer { address, local: bound.address, scheme: Scheme::Http, trusted, server_name: None };
+        let peer = Peer {
+            address,
+            local: bound.address,
+            scheme: Scheme::Http,
+            trusted,
+            server_name: None,
+            certificate: None,
+        };
         let accepted = Accepted { peer, slot, watched: context.enlist(), context };
         Some(connection::serve_clear(Io::Memory(stream), accepted))
     }

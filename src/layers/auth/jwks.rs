@@ -180,6 +180,7 @@ fn request(path: &PathAndQuery) -> Request {
             scheme: Scheme::Http,
             trusted: false,
             server_name: None,
+            certificate: None,
         }),
         client: nobody.ip(),
         id: RequestId::Random(fastrand::u128(..)),
