@@ -110,6 +110,14 @@ pub enum ClientError {
     Loop,
     /// The certificate that was shown is not for the host that is asked for: 421 (RFC 9110 §7.4, §15.5.20).
     Misdirected,
+    /// The route wants an idempotency key, and there is none: 400.
+    NoIdempotencyKey,
+    /// The idempotency key is no string, too long, or given twice: 400.
+    BadIdempotencyKey,
+    /// The idempotency key stands for another request: 422.
+    IdempotencyKeyReused,
+    /// The request with that idempotency key was carried out, and its answer is not kept: 409.
+    IdempotencyAnswerLost,
 }
 
 impl ClientError {
@@ -129,6 +137,10 @@ impl ClientError {
             Self::UnknownExpectation => "unknown_expectation",
             Self::Loop => "request_loop",
             Self::Misdirected => "misdirected",
+            Self::NoIdempotencyKey => "no_idempotency_key",
+            Self::BadIdempotencyKey => "bad_idempotency_key",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::IdempotencyAnswerLost => "idempotency_answer_lost",
         }
     }
 }

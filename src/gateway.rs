@@ -26,6 +26,7 @@ use crate::layers::cache::purge::Control;
 use crate::layers::compress::Kept;
 use crate::layers::fixed::{ServerWide, ToHttps};
 use crate::layers::hedge::Tally;
+use crate::layers::idempotency::Answers;
 use crate::layers::rate_limit::Limiter;
 use crate::layers::respond::{self, Respond};
 use crate::layers::transform::Rewrite;
@@ -84,6 +85,8 @@ pub struct Table {
     limiters: HashMap<(String, String), Arc<Limiter>>,
     /// What is known for hedging, by route and upstream.
     tallies: HashMap<(String, String), Arc<Tally>>,
+    /// What is kept for idempotency keys, by route.
+    answers: HashMap<String, Arc<Answers>>,
     /// Who watches which route.
     guards: HashMap<String, Arc<Guard>>,
     plan: Plan,
@@ -264,6 +267,7 @@ impl Table {
             shared,
             limiters: HashMap::new(),
             tallies: HashMap::new(),
+            answers: HashMap::new(),
             guards: HashMap::new(),
             tenants: Vec::new(),
         };
@@ -281,11 +285,11 @@ impl Table {
             routes.push((route.matching.clone(), route.priority, built));
         }
         let routes = RouteTable::new(routes);
-        let Builder { limiters, tallies, guards, .. } = builder;
+        let Builder { limiters, tallies, guards, answers, .. } = builder;
         let secrets = plan.routes.iter().filter_map(|route| route.auth.secret_parameter());
         let unrouted =
             AccessLog::new(UNROUTED, None, shared.log.clone(), &shared.metrics, ()).hiding(secrets);
-        Ok(Self { routes, unrouted, origins, limiters, tallies, guards, plan: plan.clone() })
+        Ok(Self { routes, unrouted, origins, limiters, tallies, guards, answers, plan: plan.clone() })
     }
 }
 

@@ -32,11 +32,14 @@ pub enum Use {
     Encoding,
     /// Encoded forms of what is in the store.
     Encoded,
+    /// Answers that are kept for idempotency keys.
+    Answers,
 }
 
 impl Use {
     /// All, in the order of their discriminants.
-    pub const ALL: [Self; 5] = [Self::Stored, Self::Filling, Self::Replay, Self::Encoding, Self::Encoded];
+    pub const ALL: [Self; 6] =
+        [Self::Stored, Self::Filling, Self::Replay, Self::Encoding, Self::Encoded, Self::Answers];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
@@ -46,6 +49,7 @@ impl Use {
             Self::Replay => "replay",
             Self::Encoding => "encoding",
             Self::Encoded => "encoded",
+            Self::Answers => "answers",
         }
     }
 }
@@ -99,13 +103,14 @@ impl Memory {
 
 impl Ledger {
     const fn of(&self, what: Use) -> &AtomicU64 {
-        let [stored, filling, replay, encoding, encoded] = &self.by_use;
+        let [stored, filling, replay, encoding, encoded, answers] = &self.by_use;
         match what {
             Use::Stored => stored,
             Use::Filling => filling,
             Use::Replay => replay,
             Use::Encoding => encoding,
             Use::Encoded => encoded,
+            Use::Answers => answers,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::layers::deadline::{Deadline, Tell};
 use crate::layers::fallback::Fallback;
 use crate::layers::fixed::Fixed;
 use crate::layers::hedge::Hedge;
+use crate::layers::idempotency::Idempotency;
 use crate::layers::inner;
 use crate::layers::rate_limit::RateLimit;
 use crate::layers::respond::Respond;
@@ -41,13 +42,15 @@ pub type Policy<S> =
 /// What a route to an upstream has inside its policy.
 ///
 /// - `Compress`, outside the cache: what is stored is the plain form, which answers everybody and each range.
+/// - `Idempotency`, outside whatever may answer: what is kept for a key is the one answer its client was
+///   given. Inside compression, so that it fits every client.
 /// - `Fallback`, outside the cache: a stored answer comes first, and what another upstream answers is never
 ///   stored as this one's.
 /// - `Cache`, outside admission: a hit never takes a permit, and a refusal can be answered with a stale
 ///   entry.
 /// - `RateLimit` once more, for limits that count only what goes to the origin.
 /// - `Attempts`, of this upstream.
-pub type ToUpstream = Compress<Fallback<Cache<RateLimit<Attempts>>, Attempts>>;
+pub type ToUpstream = Compress<Idempotency<Fallback<Cache<RateLimit<Attempts>>, Attempts>>>;
 
 /// What sends requests to one upstream, the route's own or one it falls back on.
 ///

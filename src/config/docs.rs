@@ -20,6 +20,7 @@ use crate::layers::cors::config::CorsConfig;
 use crate::layers::deadline::config::DeadlineConfig;
 use crate::layers::fallback::config::{FallbackConfig, FallbackResponseConfig};
 use crate::layers::hedge::config::HedgeConfig;
+use crate::layers::idempotency::config::IdempotencyConfig;
 use crate::upstream::config::{EndpointConfig, HealthConfig};
 
 /// The widest line of a comment in the TOML file.
@@ -126,6 +127,7 @@ pub fn full() -> Config {
             ..AuthConfig::default()
         }),
         hedge: Some(HedgeConfig::default()),
+        idempotency: Some(IdempotencyConfig::default()),
         fallback: vec![FallbackConfig {
             respond: Some(FallbackResponseConfig::default()),
             ..FallbackConfig::default()

@@ -13,6 +13,7 @@ use crate::layers::deadline::config::DeadlineConfig;
 use crate::layers::fallback::config::FallbackConfig;
 pub use crate::layers::fixed::config::{FixedConfig, RedirectConfig};
 use crate::layers::hedge::config::HedgeConfig;
+use crate::layers::idempotency::config::IdempotencyConfig;
 use crate::layers::rate_limit::config::RateLimitConfig;
 use crate::layers::retry::config::RetryConfig;
 use crate::layers::transform::config::{HeaderRulesConfig, RewriteConfig};
@@ -87,6 +88,9 @@ pub struct RouteConfig {
     /// Second attempts at requests that take long; none where this is not given.
     #[serde(default)]
     pub hedge: Option<HedgeConfig>,
+    /// Requests that take effect once however often they are sent; none where this is not given.
+    #[serde(default)]
+    pub idempotency: Option<IdempotencyConfig>,
     /// What is answered where the upstream fails, in the order given.
     #[serde(default)]
     pub fallback: Vec<FallbackConfig>,
@@ -120,6 +124,7 @@ impl Default for RouteConfig {
             admission: RouteAdmissionConfig::default(),
             retry: RetryConfig::default(),
             hedge: None,
+            idempotency: None,
             fallback: Vec::new(),
         }
     }

@@ -22,6 +22,7 @@ use crate::layers::deadline::{Deadline, Tell};
 use crate::layers::fallback::{Fallback, FallbackPlan, Keep, Rule, To, ToPlan};
 use crate::layers::fixed::Fixed;
 use crate::layers::hedge::{Hedge, HedgePlan, Tally};
+use crate::layers::idempotency::{Answers, Idempotency, IdempotencyPlan};
 use crate::layers::rate_limit::config::Scope;
 use crate::layers::rate_limit::key::Keyer;
 use crate::layers::rate_limit::plan::KeyPlan;
@@ -43,6 +44,7 @@ pub(super) struct Builder<'a> {
     pub(super) guards: HashMap<String, Arc<Guard>>,
     /// Who tells tenants apart, by upstream and key.
     pub(super) tenants: Vec<(String, KeyPlan, TenantOf)>,
+    pub(super) answers: HashMap<String, Arc<Answers>>,
 }
 
 impl Builder<'_> {
@@ -110,7 +112,9 @@ impl Builder<'_> {
     }
 
     fn upstream_stack(&mut self, route: &RoutePlan) -> Option<(ToUpstream, Option<Control>)> {
-        let AnswerPlan::Upstream { name, cache, hedge, fallbacks, .. } = &route.answer else { return None };
+        let AnswerPlan::Upstream { name, cache, hedge, fallbacks, idempotency, .. } = &route.answer else {
+            return None;
+        };
         let limits = self.limits(route, Scope::Origin);
         let tally = hedge.map(|plan| self.tally(route, name, plan));
         let attempts = self.attempts(route, name, tally)?;
@@ -121,8 +125,20 @@ impl Builder<'_> {
         let space = namespace(route, name);
         let cache = Cache::new(cache.clone(), space, store, budget, metrics, &route.name, limited);
         let control = cache.control();
-        let fallback = self.fallback(route, fallbacks, cache)?;
-        Some((self.compress(route, fallback), control))
+        let fallen = self.fallback(route, fallbacks, cache)?;
+        let answers = idempotency.as_ref().map(|plan| self.answers(route, plan));
+        let (memory, metrics) = (self.shared.memory.clone(), &self.shared.metrics);
+        let once = Idempotency::new(answers, memory, metrics, &route.name, fallen);
+        Some((self.compress(route, once), control))
+    }
+
+    /// The answers that are kept for the route's idempotency keys.
+    fn answers(&mut self, route: &RoutePlan, plan: &IdempotencyPlan) -> Arc<Answers> {
+        let kept = self.before.and_then(|table| table.answers.get(&route.name));
+        let kept = kept.filter(|kept| kept.plan() == plan).cloned();
+        let answers = kept.unwrap_or_else(|| Arc::new(Answers::new(plan.clone())));
+        self.answers.insert(route.name.clone(), answers.clone());
+        answers
     }
 
     /// What sends the route's requests to one upstream.

@@ -230,6 +230,8 @@ pub struct Attempt {
     pub number: u32,
     /// Endpoints that earlier attempts failed at, to be avoided where there is another.
     pub avoid: SmallVec<[Arc<str>; 0]>,
+    /// Whether it may be made again whatever its method: set by idempotency.
+    pub repeatable: bool,
 }
 
 /// A request body.

@@ -25,6 +25,8 @@ pub struct Notes {
     pub delayed: Duration,
     /// hedge: `won`, `lost`, `max_extra`, `budget`, where the request was late.
     pub hedge: Option<&'static str>,
+    /// idempotency: what was done with a request that bears a key.
+    pub idempotency: Option<&'static str>,
     /// fallback: what was done about a failure, and about which.
     pub fallback: Option<(&'static str, &'static str)>,
     /// compress: what became of the response, where the route compresses.

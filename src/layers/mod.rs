@@ -17,6 +17,7 @@ pub mod deadline;
 pub mod fallback;
 pub mod fixed;
 pub mod hedge;
+pub mod idempotency;
 pub mod rate_limit;
 pub mod refuse;
 pub mod respond;

@@ -17,12 +17,14 @@ use crate::layers::deadline::DeadlinePlan;
 use crate::layers::fallback::{FallbackPlan, ToPlan};
 use crate::layers::fixed::{FixedPlan, plan_redirect, plan_respond};
 use crate::layers::hedge::HedgePlan;
+use crate::layers::idempotency::IdempotencyPlan;
 use crate::layers::rate_limit::plan::{KeyPlan, LimitPlan};
 use crate::layers::retry::plan::RetryPlan;
 use crate::layers::transform::config::RewriteConfig;
 use crate::layers::transform::plan::TransformPlan;
 use crate::layers::{
-    admission, auth, cache, compress, cors, deadline, fallback, hedge, rate_limit, retry, transform,
+    admission, auth, cache, compress, cors, deadline, fallback, hedge, idempotency, rate_limit, retry,
+    transform,
 };
 use crate::report::{Path, Report, nearest};
 use crate::route;
@@ -104,6 +106,8 @@ pub enum AnswerPlan {
         hedge: Option<HedgePlan>,
         /// Who answers where the upstream fails, in order.
         fallbacks: Vec<FallbackPlan>,
+        /// Requests that take effect once, unless that is off.
+        idempotency: Option<Box<IdempotencyPlan>>,
     },
     /// Several upstreams, each with a part of the answer.
     Aggregate(Vec<(PartPlan, Self)>),
@@ -261,7 +265,8 @@ fn answer(
         (None, None) if parts => {
             let cache = route.cache.enabled.then(|| Arc::new(cache));
             let fallbacks = Vec::new();
-            let onward = AnswerPlan::Upstream { name: String::new(), cache, retry, hedge, fallbacks };
+            let (name, idempotency) = (String::new(), None);
+            let onward = AnswerPlan::Upstream { name, cache, retry, hedge, fallbacks, idempotency };
             AnswerPlan::Aggregate(parts_of(route, config, &onward, names, at, report))
         }
         (None, Some(fixed)) => {
@@ -279,12 +284,16 @@ fn answer(
             known_upstream(name, config, &at.key("upstream"), report);
             let cache = route.cache.enabled.then(|| Arc::new(cache));
             let fallbacks = fallbacks(route, name, config, &at.key("fallback"), report);
-            AnswerPlan::Upstream { name: name.clone(), cache, retry, hedge, fallbacks }
+            let consumer = auth.methods.as_ref().map(|methods| &methods.header);
+            let once = |config| idempotency::plan(config, consumer, &at.key("idempotency"), report);
+            let idempotency = route.idempotency.as_ref().map(once).map(Box::new);
+            AnswerPlan::Upstream { name: name.clone(), cache, retry, hedge, fallbacks, idempotency }
         }
         (None, None) => {
             let hint = "give it one of `upstream`, `aggregate`, `redirect` and `respond`";
             report.error_with_hint(at, format!("nothing answers route `{}`", route.name), hint);
-            AnswerPlan::Upstream { name: String::new(), cache: None, retry, hedge, fallbacks: Vec::new() }
+            let (name, fallbacks) = (String::new(), Vec::new());
+            AnswerPlan::Upstream { name, cache: None, retry, hedge, fallbacks, idempotency: None }
         }
     }
 }

@@ -16,6 +16,7 @@ mod fallback;
 mod forwarding;
 mod health;
 mod hedging;
+mod idempotency;
 mod interim;
 mod keys;
 mod lifecycle;

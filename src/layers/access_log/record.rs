@@ -272,6 +272,7 @@ fn end_fields(fields: &mut Fields<'_>, answered: &Answered<'_>) {
     fields.string(&key!("priority"), notes.priority.map(str::as_bytes));
     fields.string(&key!("compress"), notes.compress.map(str::as_bytes));
     fields.string(&key!("hedge"), notes.hedge.map(str::as_bytes));
+    fields.string(&key!("idempotency"), notes.idempotency.map(str::as_bytes));
     if let Some((fallback, reason)) = notes.fallback {
         fields.string(&key!("fallback"), Some(fallback.as_bytes()));
         fields.string(&key!("fallback_reason"), Some(reason.as_bytes()));

@@ -356,6 +356,7 @@ fn notes() -> impl Strategy<Value = Notes> {
             priority: Some("normal"),
             delayed: Duration::from_micros(delayed.into()),
             hedge: Some("won"),
+            idempotency: Some("first"),
             fallback: Some(("upstream", "status")),
             compress: Some("kept"),
             endpoint: endpoint.map(Arc::from),

@@ -170,6 +170,24 @@ const fn client(error: ClientError) -> Problem {
             KIND,
             "This connection is for another host; open one for this.",
         ),
+        ClientError::NoIdempotencyKey => {
+            Problem::new(StatusCode::BAD_REQUEST, KIND, "This operation needs an idempotency key.")
+        }
+        ClientError::BadIdempotencyKey => Problem::new(
+            StatusCode::BAD_REQUEST,
+            KIND,
+            "An idempotency key is one string of at most 255 characters.",
+        ),
+        ClientError::IdempotencyKeyReused => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            KIND,
+            "This idempotency key was used for another request.",
+        ),
+        ClientError::IdempotencyAnswerLost => Problem::new(
+            StatusCode::CONFLICT,
+            KIND,
+            "The request with this idempotency key was carried out; its answer is not kept.",
+        ),
         ClientError::UnknownExpectation => {
             Problem::new(StatusCode::EXPECTATION_FAILED, KIND, "Only `100-continue` can be expected.")
         }
@@ -317,6 +335,10 @@ mod tests {
             (ClientError::UnknownExpectation.into(), 417),
             (ClientError::Misdirected.into(), 421),
             (ClientError::Loop.into(), 508),
+            (ClientError::NoIdempotencyKey.into(), 400),
+            (ClientError::BadIdempotencyKey.into(), 400),
+            (ClientError::IdempotencyKeyReused.into(), 422),
+            (ClientError::IdempotencyAnswerLost.into(), 409),
             (Refusal::NoRoute.into(), 404),
             (Refusal::QueueFull { retry_after: second }.into(), 503),
             (Refusal::DeadlineTooNear { retry_after: second }.into(), 503),

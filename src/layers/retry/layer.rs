@@ -259,7 +259,7 @@ impl<S: Inner> Retry<S> {
         };
         let facts = Facts {
             attempts_left: self.plan.attempts.saturating_sub(made),
-            repeatable: self.plan.methods.contains(&repeat.head.method),
+            repeatable: self.may_repeat(&repeat.head),
             sent: !matches!(outcome, Err(Error::Upstream(error)) if !error.sent),
             replayable: repeat.can_replay(),
             retry_after,
@@ -295,7 +295,7 @@ impl<S: Inner> Retry<S> {
     }
 
     fn may_repeat(&self, request: &Request) -> bool {
-        self.plan.methods.contains(&request.method)
+        request.attempt.repeatable || self.plan.methods.contains(&request.method)
     }
 
     /// The end of an attempt, where that comes before the request's deadline.
