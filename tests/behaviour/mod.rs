@@ -4,6 +4,7 @@ mod aggregate;
 mod attempts;
 mod auth;
 mod bad_input;
+mod busy_reload;
 mod cache;
 mod cache_metrics;
 mod compression;
