@@ -186,6 +186,11 @@ pub enum Refusal {
         /// When trying again is worth it.
         retry_after: Duration,
     },
+    /// The origin's own rate limit is used up for longer than the request can wait, or too many wait: 503.
+    QuotaSpent {
+        /// When its turn would be.
+        retry_after: Duration,
+    },
     /// `PURGE`, and the client may not (`cache.purge`): 403.
     PurgeDenied,
     /// `only-if-cached` and nothing is stored (RFC 9111 §5.2.1.7): 504.
@@ -204,6 +209,7 @@ impl Refusal {
             Self::QueueFull { .. } => "queue_full",
             Self::QueueTimeout { .. } => "queue_timeout",
             Self::DeadlineTooNear { .. } => "deadline_too_near",
+            Self::QuotaSpent { .. } => "quota_spent",
             Self::PurgeDenied => "purge_denied",
             Self::OnlyIfCached => "only_if_cached",
         }

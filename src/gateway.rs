@@ -27,6 +27,7 @@ use crate::layers::compress::Kept;
 use crate::layers::fixed::{ServerWide, ToHttps};
 use crate::layers::hedge::Tally;
 use crate::layers::idempotency::Answers;
+use crate::layers::quota::Pace;
 use crate::layers::rate_limit::Limiter;
 use crate::layers::respond::{self, Respond};
 use crate::layers::transform::Rewrite;
@@ -115,6 +116,8 @@ pub struct Origin {
     pub upstream: Arc<Upstream>,
     /// Its admission.
     pub gate: Arc<Gate>,
+    /// Its own rate limit, where it has one.
+    pace: Option<Arc<Pace>>,
     /// What its attempts earned and spent, of all routes.
     ledger: Arc<Ledger>,
 }
@@ -315,6 +318,10 @@ impl Origin {
             None => Gate::new(name, &origin.admission, metrics),
         };
         let ledger = old.map(|old| old.ledger.clone()).unwrap_or_default();
-        Ok(Arc::new(Self { plan: origin.clone(), upstream, gate, ledger }))
+        let pace = origin.quota.map(|plan| {
+            let kept = old.and_then(|old| old.pace.clone()).filter(|pace| *pace.plan() == plan);
+            kept.unwrap_or_else(|| Arc::new(Pace::new(name, &plan, metrics)))
+        });
+        Ok(Arc::new(Self { plan: origin.clone(), upstream, gate, pace, ledger }))
     }
 }

@@ -26,8 +26,8 @@
 //!
 //! ```text
 //! listener → connection → ingress → route → AccessLog → TransformResponse → Cors → Respond
-//!         → TransformRequest → Deadline → BodyLimit → Auth → RateLimit → Compress → Fallback
-//!         → Cache → RateLimit (origin) → Admission → Retry → Hedge → Balance → pool → origin
+//!         → TransformRequest → Deadline → BodyLimit → Auth → RateLimit → Compress → Idempotency → Fallback
+//!         → Cache → RateLimit (origin) → Quota → Admission → Retry → Hedge → Balance → pool → origin
 //! ```
 //!
 //! A route with `aggregate` has the inner half of it, from the cache on, once a part; all are asked at once.

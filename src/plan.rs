@@ -20,7 +20,8 @@ use crate::layers::access_log::plan::{Destination, LogPlan};
 use crate::layers::admission::plan::AdmissionPlan;
 use crate::layers::cache::plan::StorePlan;
 use crate::layers::cache::purge::PurgePlan;
-use crate::layers::{access_log, admission, cache, compress};
+use crate::layers::quota::QuotaPlan;
+use crate::layers::{access_log, admission, cache, compress, quota};
 use crate::report::{Path, Report};
 use crate::units::{Rate, Secret};
 use crate::upstream;
@@ -147,6 +148,8 @@ pub struct OriginPlan {
     pub endpoints: UpstreamPlan,
     /// Backpressure.
     pub admission: AdmissionPlan,
+    /// Its own rate limit, where it has one.
+    pub quota: Option<QuotaPlan>,
 }
 
 impl Plan {
@@ -210,7 +213,8 @@ fn upstreams(
         let at = at.key(name);
         let endpoints = upstream::plan::plan(&config.endpoints, &at, report);
         let admission = admission::plan::plan(&config.concurrency, &at.key("concurrency"), report);
-        (name.clone(), OriginPlan { endpoints, admission })
+        let quota = config.quota.as_ref().map(|quota| quota::plan(quota, &at.key("quota"), report));
+        (name.clone(), OriginPlan { endpoints, admission, quota })
     };
     configs.iter().map(plan).collect()
 }

@@ -14,6 +14,7 @@ use crate::layers::fixed::Fixed;
 use crate::layers::hedge::Hedge;
 use crate::layers::idempotency::Idempotency;
 use crate::layers::inner;
+use crate::layers::quota::{Charge, Quota};
 use crate::layers::rate_limit::RateLimit;
 use crate::layers::respond::Respond;
 use crate::layers::retry::Retry;
@@ -54,13 +55,17 @@ pub type ToUpstream = Compress<Idempotency<Fallback<Cache<RateLimit<Attempts>>, 
 
 /// What sends requests to one upstream, the route's own or one it falls back on.
 ///
+/// - `Quota`, outside admission: a request that waits for its turn holds no permit, and a refusal can be
+///   answered with a stale entry.
 /// - `Admission`, outside retry: a request holds one permit however often it is tried.
 /// - `Retry`, outside balance: another attempt may choose another endpoint.
 /// - `Hedge`, inside retry: a second request at once is one attempt still, under one `per_try_timeout`, and
 ///   retry sees only what both come to. Outside balance: the second one goes to another endpoint.
 /// - `Tell`, inside hedge: what is told of the time left is true of each sending.
+/// - `Charge`, around each sending: retries and hedges count against the quota too, and every answer may say
+///   what is left of it.
 /// - `Balance`: the endpoint, its pool, the origin.
-pub type Attempts = Admission<Retry<Hedge<Tell<Balance>>>>;
+pub type Attempts = Quota<Admission<Retry<Hedge<Tell<Charge<Balance>>>>>>;
 
 /// What a route to several upstreams has inside its policy.
 ///

@@ -23,6 +23,7 @@ use crate::layers::fallback::{Fallback, FallbackPlan, Keep, Rule, To, ToPlan};
 use crate::layers::fixed::Fixed;
 use crate::layers::hedge::{Hedge, HedgePlan, Tally};
 use crate::layers::idempotency::{Answers, Idempotency, IdempotencyPlan};
+use crate::layers::quota::{Charge, Quota};
 use crate::layers::rate_limit::config::Scope;
 use crate::layers::rate_limit::key::Keyer;
 use crate::layers::rate_limit::plan::KeyPlan;
@@ -148,11 +149,14 @@ impl Builder<'_> {
         let origin = self.origins.get(upstream)?;
         let budget = self.budget(route, upstream)?;
         let (metrics, memory) = (&self.shared.metrics, self.shared.memory.clone());
-        let told = Tell::new(&route.deadline, Balance(origin.upstream.clone()));
+        let pace = &origin.pace;
+        let charged = Charge::new(pace.clone(), Balance(origin.upstream.clone()));
+        let told = Tell::new(&route.deadline, charged);
         let hedged = Hedge::new(tally, budget.clone(), metrics, &route.name, told);
         let retried = Retry::new(retry.clone(), budget, memory, metrics, &route.name, hedged)
             .with_elsewhere(origin.plan.endpoints.endpoints.len() > 1);
-        Some(Admission::new(origin.gate.clone(), claims, &route.name, retried))
+        let admitted = Admission::new(origin.gate.clone(), claims, &route.name, retried);
+        Some(Quota::new(pace.clone(), admitted))
     }
 
     /// What the route may ask an upstream more than its clients ask.

@@ -18,6 +18,7 @@ pub mod fallback;
 pub mod fixed;
 pub mod hedge;
 pub mod idempotency;
+pub mod quota;
 pub mod rate_limit;
 pub mod refuse;
 pub mod respond;

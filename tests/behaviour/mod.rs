@@ -27,6 +27,7 @@ mod observability;
 mod proxy_protocol;
 mod purge;
 mod queueing;
+mod quota;
 mod ranges;
 mod reload;
 mod resilience;

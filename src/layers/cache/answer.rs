@@ -156,7 +156,10 @@ fn stand_in_for<'a>(fetch: &'a Fetch, error: &Error) -> Option<(&'a Arc<Entry>, 
     match error {
         Error::Upstream(_) => Some((fetch.stale_on_error()?, HitKind::StaleIfError)),
         Error::Refused(
-            Refusal::QueueFull { .. } | Refusal::QueueTimeout { .. } | Refusal::DeadlineTooNear { .. },
+            Refusal::QueueFull { .. }
+            | Refusal::QueueTimeout { .. }
+            | Refusal::DeadlineTooNear { .. }
+            | Refusal::QuotaSpent { .. },
         ) => Some((fetch.stale_on_overload()?, HitKind::StaleOnOverload)),
         Error::Client(_) | Error::Refused(_) | Error::Part(_) | Error::Internal(_) => None,
     }

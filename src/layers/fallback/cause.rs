@@ -60,7 +60,8 @@ impl Cause {
             Error::Refused(refusal) => match refusal {
                 Refusal::QueueFull { .. }
                 | Refusal::QueueTimeout { .. }
-                | Refusal::DeadlineTooNear { .. } => Some(Self::Overload),
+                | Refusal::DeadlineTooNear { .. }
+                | Refusal::QuotaSpent { .. } => Some(Self::Overload),
                 Refusal::NoRoute
                 | Refusal::MethodNotAllowed(_)
                 | Refusal::Denied { .. }

@@ -227,6 +227,12 @@ fn refused(refusal: &Refusal) -> Problem {
             "The upstream is too busy to serve this request before its deadline.",
         )
         .after(*retry_after),
+        Refusal::QuotaSpent { retry_after } => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            FULL,
+            "What the upstream lets us ask is used up for now.",
+        )
+        .after(*retry_after),
         Refusal::PurgeDenied => {
             Problem::new(StatusCode::FORBIDDEN, LIMITED, "This client may not purge here.")
         }
@@ -342,6 +348,7 @@ mod tests {
             (Refusal::NoRoute.into(), 404),
             (Refusal::QueueFull { retry_after: second }.into(), 503),
             (Refusal::DeadlineTooNear { retry_after: second }.into(), 503),
+            (Refusal::QuotaSpent { retry_after: second }.into(), 503),
             (Refusal::PurgeDenied.into(), 403),
             (Refusal::OnlyIfCached.into(), 504),
             (UpstreamError::unsent(UpstreamErrorKind::ConnectFailed).into(), 502),
