@@ -261,6 +261,10 @@ fn answer(
         let hint = "a route has one of `upstream`, `aggregate`, `redirect` and `respond`";
         report.error_with_hint(at, format!("route `{}` has several ways to answer", route.name), hint);
     }
+    if route.idempotency.is_some() && route.upstream.is_none() {
+        let hint = "it is for routes to an `upstream`";
+        report.error_with_hint(&at.key("idempotency"), "nothing here takes effect once", hint);
+    }
     match (&route.upstream, redirect.or(respond)) {
         (None, None) if parts => {
             let cache = route.cache.enabled.then(|| Arc::new(cache));

@@ -10,6 +10,7 @@ use crate::units::Size;
 #[serde(deny_unknown_fields, default)]
 pub struct KeptConfig {
     /// How much is kept of them, as part of `server.memory_limit`; `"0B"` compresses every answer anew.
+    /// Where this is not given, it is an eighth of a smaller `server.memory_limit`.
     pub memory: Size,
 }
 

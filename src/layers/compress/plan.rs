@@ -126,6 +126,9 @@ pub fn plan(config: &CompressConfig, at: &Path, report: &mut Report) -> Compress
 /// Checks what encoded forms may take, of the `limit` for all bodies in memory, in bytes.
 pub fn plan_kept(config: &KeptConfig, limit: u64, at: &Path, report: &mut Report) -> u64 {
     let memory = config.memory.bytes();
+    if *config == KeptConfig::default() {
+        return memory.min(limit / 8);
+    }
     if memory > limit / 2 {
         report.error_with_hint(
             &at.key("memory"),

@@ -254,6 +254,8 @@ fn what_cannot_be_planned() {
     let mut report = Report::new();
     let planned = plan(&default, &Path::root(), &mut report);
     assert_eq!((planned.codings.as_ref(), report.problems().len()), (&offered()[..], 0));
+    let kept = plan_kept(&KeptConfig::default(), 64 << 20, &Path::root(), &mut report);
+    assert_eq!((kept, report.problems().len()), (8 << 20, 0), "it fits by itself");
     plan_kept(&KeptConfig { memory: Size::mib(65) }, 128 << 20, &Path::root(), &mut report);
     assert_eq!(report.problems().len(), 1);
 }
