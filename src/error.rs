@@ -83,8 +83,7 @@ impl PartFailure {
 /// What the client did wrong, as far as layers below the ingress can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientError {
-    /// The head breaks a rule that framing or routing depend on; the word says which: 400, and the connection
-    /// ends.
+    /// The head breaks a rule that framing or routing depend on, which the word names: 400, then a close.
     BadRequest(&'static str),
     /// The target is longer than we accept: 414.
     TargetTooLong,

@@ -173,11 +173,9 @@ const fn client(error: ClientError) -> Problem {
         ClientError::NoIdempotencyKey => {
             Problem::new(StatusCode::BAD_REQUEST, KIND, "This operation needs an idempotency key.")
         }
-        ClientError::BadIdempotencyKey => Problem::new(
-            StatusCode::BAD_REQUEST,
-            KIND,
-            "An idempotency key is one string of at most 255 characters.",
-        ),
+        ClientError::BadIdempotencyKey => {
+            Problem::new(StatusCode::BAD_REQUEST, KIND, "An idempotency key is a string of up to 255 bytes.")
+        }
         ClientError::IdempotencyKeyReused => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             KIND,
