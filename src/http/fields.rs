@@ -48,6 +48,19 @@ pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
+/// Removes fields that some origins read as another one because `_` and `-` are the same to them
+/// (CVE-2025-64484): those whose name is one that `is_meant` with dashes for underscores.
+pub fn strip_twins(headers: &mut HeaderMap, is_meant: impl Fn(&str) -> bool) {
+    let is_twin = |name: &&HeaderName| {
+        let name = name.as_str();
+        name.contains('_') && is_meant(&name.replace('_', "-"))
+    };
+    let twins: smallvec::SmallVec<[HeaderName; 2]> = headers.keys().filter(is_twin).cloned().collect();
+    for name in twins {
+        headers.remove(name);
+    }
+}
+
 /// Adds a name to `Vary`, unless it is there or all requests differ (RFC 9110 §12.5.5).
 pub fn add_vary(headers: &mut HeaderMap, name: &HeaderName) {
     let mut members = headers

@@ -13,6 +13,7 @@ pub mod normalize;
 pub mod parts;
 pub mod pause;
 pub mod peer;
+pub mod query;
 pub mod refused;
 pub mod repeat;
 pub mod replay;

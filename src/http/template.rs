@@ -7,7 +7,8 @@
 //! # Ok::<(), forebay::http::template::TemplateError>(())
 //! ```
 
-use crate::http::Params;
+use crate::http::{Params, normalize};
+use crate::report::{Path, Report, nearest};
 
 /// One part of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,34 @@ pub fn parse(text: &str) -> Result<Vec<Part>, TemplateError> {
         parts.push(Part::Text(rest.into()));
     }
     Ok(parts)
+}
+
+/// Checks a template of a path or query, whose texts are encoded as they have to be there and whose names are
+/// what a route's pattern captures; `None` after an error.
+pub fn plan(text: &str, names: &[&str], at: &Path, report: &mut Report) -> Option<Vec<Part>> {
+    let mut parts = match parse(text) {
+        Ok(parts) => parts,
+        Err(error) => {
+            report.error(at, error.to_string());
+            return None;
+        }
+    };
+    let mut good = true;
+    for part in &mut parts {
+        match part {
+            Part::Text(text) => *text = normalize::encode_text(text).into(),
+            Part::Name(name) if names.contains(&&**name) => {}
+            Part::Name(name) => {
+                good = false;
+                let message = format!("the route's path captures no `{name}`");
+                match nearest(name, names.iter().copied()) {
+                    Some(meant) => report.error_with_hint(at, message, format!("did you mean `{meant}`?")),
+                    None => report.error(at, message),
+                }
+            }
+        }
+    }
+    good.then_some(parts)
 }
 
 /// The value of a captured name.

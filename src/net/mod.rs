@@ -3,6 +3,8 @@
 //!
 //! [`Io::Memory`] is the seam for simulation: the same connection code runs over it without a socket.
 
+mod networks;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,6 +14,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use smallvec::SmallVec;
+
+pub use self::networks::networks;
 
 /// A downstream connection.
 #[derive(Debug)]

@@ -1,10 +1,9 @@
 //! The part of the plan that is about sockets: the process's limits, the listeners, the admin listener.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use http::HeaderValue;
-use ipnet::IpNet;
 
 use crate::config::admin::AdminConfig;
 use crate::config::listener::{
@@ -12,6 +11,7 @@ use crate::config::listener::{
 };
 use crate::config::server::{EncodedSlash, ServerConfig};
 use crate::http::normalize::PathRules;
+use crate::net::networks;
 use crate::report::{Path, Report};
 
 use super::{AdminPlan, CertificatePlan, ClientAuthPlan, ListenerPlan, ServerPlan};
@@ -128,20 +128,7 @@ fn listener(config: &ListenerConfig, address: SocketAddr, at: &Path, report: &mu
     if config.protocols.is_empty() {
         report.error_with_hint(&at.key("protocols"), "no protocol", "write [\"http1\", \"http2\"]");
     }
-    let mut trusted = Vec::new();
-    for (index, network) in config.trusted_proxies.iter().enumerate() {
-        match network
-            .parse::<IpNet>()
-            .or_else(|_| network.parse().map(|address: IpAddr| IpNet::from(address)))
-        {
-            Ok(network) => trusted.push(network),
-            Err(_) => report.error_with_hint(
-                &at.key("trusted_proxies").index(index),
-                format!("`{network}` is no network"),
-                "write an address or a network, like \"10.0.0.0/8\"",
-            ),
-        }
-    }
+    let trusted = networks(&config.trusted_proxies, &at.key("trusted_proxies"), report);
     if config.proxy_protocol && config.trusted_proxies.is_empty() {
         let hint = "`trusted_proxies` are those whose header is believed; all others are turned away";
         report.error_with_hint(&at.key("proxy_protocol"), "nobody may connect to this listener", hint);

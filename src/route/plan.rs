@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, Method, header};
 
 use crate::http::fields;
 use crate::http::normalize;
+use crate::http::query::octets;
 use crate::report::{Path, Report, nearest};
 
 use super::config::MatchConfig;
@@ -132,31 +133,11 @@ fn implied<N: PartialEq>(conditions: &[(N, ValueMatch)], given: &[(N, ValueMatch
 fn has_parameter(query: &str, name: &str, wanted: &ValueMatch) -> bool {
     query.split('&').filter(|pair| !pair.is_empty()).any(|pair| {
         let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
-        decoded(found).eq(name.bytes())
+        octets(found.as_bytes()).eq(name.bytes())
             && match wanted {
                 ValueMatch::Any => true,
-                ValueMatch::Is(wanted) => decoded(value).eq(wanted.bytes()),
+                ValueMatch::Is(wanted) => octets(value.as_bytes()).eq(wanted.bytes()),
             }
-    })
-}
-
-/// The bytes of a form-encoded text; a percent sign without two digits stands for itself.
-fn decoded(text: &str) -> impl Iterator<Item = u8> {
-    let mut rest = text.as_bytes();
-    std::iter::from_fn(move || {
-        let (&byte, after) = rest.split_first()?;
-        rest = after;
-        match (byte, after) {
-            (b'+', _) => Some(b' '),
-            (b'%', [high, low, after @ ..]) => match normalize::triplet(*high, *low) {
-                Some(value) => {
-                    rest = after;
-                    Some(value)
-                }
-                None => Some(byte),
-            },
-            _ => Some(byte),
-        }
     })
 }
 

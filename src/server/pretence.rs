@@ -50,25 +50,10 @@ pub(super) fn tell_of_certificate(headers: &mut HeaderMap, certificate: &ClientC
     }
 }
 
-/// Removes fields that some origins read as another one because `_` and `-` are the same to them
-/// (CVE-2025-64484).
+/// Removes fields that some origins read as one of those, or as one that frames or routes a request.
 pub(super) fn strip_twins(headers: &mut HeaderMap) {
-    let twins: smallvec::SmallVec<[HeaderName; 2]> = headers
-        .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            name.contains('_') && {
-                let dashed = name.replace('_', "-");
-                is_pretence(&dashed, &Method::GET)
-                    || matches!(
-                        dashed.as_str(),
-                        "content-length" | "transfer-encoding" | "host" | "via" | "connection"
-                    )
-            }
-        })
-        .cloned()
-        .collect();
-    for name in twins {
-        headers.remove(name);
-    }
+    fields::strip_twins(headers, |dashed| {
+        is_pretence(dashed, &Method::GET)
+            || matches!(dashed, "content-length" | "transfer-encoding" | "host" | "via" | "connection")
+    });
 }

@@ -1,5 +1,6 @@
 //! Parameters of queries whose values are secrets, and are not written.
 
+use crate::http::query;
 use std::borrow::Cow;
 
 /// What stands in the place of a secret.
@@ -41,20 +42,7 @@ impl Hidden {
 
 /// Whether a name may be read as the other one: decoded, and whatever its case.
 fn is_same(written: &[u8], name: &[u8]) -> bool {
-    let mut rest = written;
-    let mut decoded = Vec::with_capacity(written.len());
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        let octet = match (byte, after) {
-            (b'%', [high, low, behind @ ..]) => crate::http::normalize::triplet(*high, *low).inspect(|_| {
-                rest = behind;
-            }),
-            (b'+', _) => Some(b' '),
-            _ => None,
-        };
-        decoded.push(octet.unwrap_or(*byte));
-    }
-    decoded.eq_ignore_ascii_case(name)
+    query::decoded(written).eq_ignore_ascii_case(name)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use http::uri::PathAndQuery;
 use crate::http::normalize::{self, PathRules, TargetError};
 use crate::http::template::{self, Part};
 use crate::http::{Params, Target};
-use crate::report::{Path, Report, nearest};
+use crate::report::{Path, Report};
 
 /// Slashes are kept: whether they merge was decided when the request came in.
 const RULES: PathRules = PathRules { merge_slashes: false, reject_encoded_slash: false };
@@ -83,7 +83,8 @@ impl PartTarget {
             return None;
         }
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
-        let (path, query) = (parts(path, names, &at, report)?, parts(query, names, &at, report)?);
+        let path = template::plan(path, names, &at, report)?;
+        let query = template::plan(query, names, &at, report)?;
         let target = Self { path, query, pass };
         let params = names.iter().map(|name| ((*name).into(), "x".into())).collect();
         let example = Target {
@@ -144,30 +145,4 @@ fn escape(value: &str, out: &mut String) {
             c => out.push(c),
         }
     }
-}
-
-fn parts(text: &str, names: &[&str], at: &Path, report: &mut Report) -> Option<Vec<Part>> {
-    let mut parts = match template::parse(text) {
-        Ok(parts) => parts,
-        Err(error) => {
-            report.error(at, error.to_string());
-            return None;
-        }
-    };
-    let mut good = true;
-    for part in &mut parts {
-        match part {
-            Part::Text(text) => *text = normalize::encode_text(text).into(),
-            Part::Name(name) if names.contains(&&**name) => {}
-            Part::Name(name) => {
-                good = false;
-                let message = format!("the route's path captures no `{name}`");
-                match nearest(name, names.iter().copied()) {
-                    Some(meant) => report.error_with_hint(at, message, format!("did you mean `{meant}`?")),
-                    None => report.error(at, message),
-                }
-            }
-        }
-    }
-    good.then_some(parts)
 }

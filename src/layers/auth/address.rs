@@ -13,6 +13,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::net::networks;
 use crate::report::{Path, Report};
 
 /// How many networks a list may have: each request is compared with all of them.
@@ -46,17 +47,5 @@ pub(super) fn plan(texts: &[String], at: &Path, report: &mut Report) -> Vec<IpNe
     if texts.len() > NETWORKS_MAX {
         report.error(at, format!("{} networks; at most {NETWORKS_MAX} are possible", texts.len()));
     }
-    let mut networks = Vec::new();
-    for (index, text) in texts.iter().enumerate() {
-        let network = text.parse::<IpNet>().or_else(|_| text.parse().map(|one: IpAddr| IpNet::from(one)));
-        match network {
-            Ok(network) => networks.push(network),
-            Err(_) => report.error_with_hint(
-                &at.index(index),
-                format!("`{}` is no network", text.escape_debug()),
-                "write an address or a network, like \"10.0.0.0/8\"",
-            ),
-        }
-    }
-    networks
+    networks(texts, at, report)
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::http::fields;
+
 /// The longest name of a consumer, in bytes: it goes into a field and into cache keys.
 pub const NAME_MAX: usize = 256;
 
@@ -62,15 +64,5 @@ pub(super) fn strip(names: &[HeaderName], headers: &mut HeaderMap) {
     for name in names {
         headers.remove(name);
     }
-    let is_twin = |name: &&HeaderName| {
-        let text = name.as_str();
-        text.contains('_') && {
-            let dashed = text.replace('_', "-");
-            names.iter().any(|ours| ours.as_str().replace('_', "-") == dashed)
-        }
-    };
-    let twins: smallvec::SmallVec<[HeaderName; 2]> = headers.keys().filter(is_twin).cloned().collect();
-    for name in twins {
-        headers.remove(name);
-    }
+    fields::strip_twins(headers, |dashed| names.iter().any(|ours| ours.as_str().replace('_', "-") == dashed));
 }

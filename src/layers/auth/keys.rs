@@ -4,7 +4,6 @@
 //! of a digest takes longer or shorter tells nothing about a key, as nobody can choose what a digest begins
 //! with. A key that is not known and one whose consumer is disabled are the same.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -12,7 +11,7 @@ use aws_lc_rs::digest;
 use http::uri::PathAndQuery;
 use http::{HeaderName, header};
 
-use crate::http::{Request, Target, fields};
+use crate::http::{Request, Target, fields, normalize, query};
 
 use super::identity::Consumer;
 
@@ -51,14 +50,10 @@ impl KeyDigest {
             return None;
         }
         for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
+            *byte = normalize::triplet(*high, *low)?;
         }
         Some(Self(bytes))
     }
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 impl fmt::Debug for KeyDigest {
@@ -138,16 +133,16 @@ fn usable(key: &[u8]) -> Carried {
 
 /// The key in a query, and what is asked for without it, where it is there.
 fn from_query(target: &Target, name: &str) -> (Carried, Option<PathAndQuery>) {
-    let Some(query) = target.query() else { return (Carried::Nothing, None) };
+    let Some(parameters) = target.query() else { return (Carried::Nothing, None) };
     let mut carried = Carried::Nothing;
-    let mut rest = String::with_capacity(query.len());
+    let mut rest = String::with_capacity(parameters.len());
     let mut cut = false;
-    for parameter in query.split('&') {
+    for parameter in parameters.split('&') {
         let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        if *decoded(key.as_bytes()) == *name.as_bytes() {
+        if *query::decoded(key.as_bytes()) == *name.as_bytes() {
             cut = true;
             carried = match carried {
-                Carried::Nothing => usable(&decoded(value.as_bytes())),
+                Carried::Nothing => usable(&query::decoded(value.as_bytes())),
                 Carried::Key(_) | Carried::Unusable => Carried::Unusable,
             };
         } else {
@@ -161,26 +156,4 @@ fn from_query(target: &Target, name: &str) -> (Carried, Option<PathAndQuery>) {
         // A part of what was valid is valid; if not, it does not get any further with a key in it.
         Err(_) => (Carried::Unusable, Some(PathAndQuery::from_static("/"))),
     }
-}
-
-/// A name or a value of a query as forms write it (WHATWG URL §5.1); what is no valid escape stays.
-fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr2(b'%', b'+', raw).is_none() {
-        return Cow::Borrowed(raw);
-    }
-    let mut out = Vec::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        let escaped = match (byte, after) {
-            (b'%', [high, low, ..]) => digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low),
-            (b'+', _) => Some(b' '),
-            _ => None,
-        };
-        if *byte == b'%' && escaped.is_some() {
-            rest = after.get(2..).unwrap_or_default();
-        }
-        out.push(escaped.unwrap_or(*byte));
-    }
-    Cow::Owned(out)
 }

@@ -13,7 +13,7 @@ use super::collapse::Evidence;
 use super::config::{AuthorizationUse, CookieUse};
 use super::directives::{RequestDirectives, ResponseDirectives};
 use super::entry::Entry;
-use super::freshness::{self, Lifetime, Timing};
+use super::freshness::{self, Freshness, Lifetime, Timing};
 use super::meter::Meter;
 use super::plan::CachePlan;
 use super::post;
@@ -150,6 +150,22 @@ impl Core {
             return None;
         }
         self.judge_marks(entry.marks(), target)
+    }
+
+    /// What an entry may be used for now; `None` where it was purged for good.
+    #[inline]
+    pub fn freshness(
+        &self,
+        entry: &Entry,
+        target: &Target,
+        asked: &RequestDirectives,
+        now: Wall,
+    ) -> Option<Freshness> {
+        match self.purged(entry, target) {
+            None => Some(entry.lifetime().judge(asked, now)),
+            Some(Mode::Soft) => Some(entry.lifetime().judge_purged(asked, now)),
+            Some(Mode::Hard) => None,
+        }
     }
 
     /// The same for anything with marks.

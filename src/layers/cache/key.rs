@@ -21,7 +21,7 @@ use aws_lc_rs::digest;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
-use crate::http::{Scheme, Target};
+use crate::http::{Scheme, Target, query};
 
 /// What makes two requests the same, compiled from the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,36 +202,7 @@ pub(super) fn is_plain(name: &[u8]) -> bool {
 /// The name of a parameter as an origin reads it: percent-encoding and `+` undone.
 fn name_of(parameter: &[u8]) -> Cow<'_, [u8]> {
     let end = memchr::memchr(b'=', parameter).unwrap_or(parameter.len());
-    decoded(parameter.get(..end).unwrap_or(parameter))
-}
-
-/// A name or a value of a query: percent-encoding and `+` undone.
-pub(super) fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr2(b'%', b'+', text).is_none() {
-        return Cow::Borrowed(text);
-    }
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((byte, tail)) = rest.split_first() {
-        rest = tail;
-        let octet = match (byte, tail) {
-            (b'+', _) => b' ',
-            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => {
-                    rest = after;
-                    high * 16 + low
-                }
-                _ => b'%',
-            },
-            _ => *byte,
-        };
-        decoded.push(octet);
-    }
-    Cow::Owned(decoded)
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    query::decoded(parameter.get(..end).unwrap_or(parameter))
 }
 
 /// The value of a cookie: the first of its name (RFC 6265 §5.4 puts the most specific one there).

@@ -26,8 +26,8 @@ use super::fetch::Fetch;
 use super::freshness::Freshness;
 use super::meter::Meter;
 use super::plan::CachePlan;
+use super::purge::Control;
 use super::purge::method::is_purge;
-use super::purge::{Control, Mode};
 use super::ranged;
 use super::refresh::{self, Permits};
 use super::stale::Stale;
@@ -125,10 +125,8 @@ impl Core {
         let Some(entry) = slot.and_then(|slot| slot.select(&request.headers)) else {
             return self.miss(request, key, slot, asked, now);
         };
-        let freshness = match self.purged(entry, &request.target) {
-            None => entry.lifetime().judge(&asked, now),
-            Some(Mode::Soft) => entry.lifetime().judge_purged(&asked, now),
-            Some(Mode::Hard) => return self.miss(request, key, None, asked, now),
+        let Some(freshness) = self.freshness(entry, &request.target, &asked, now) else {
+            return self.miss(request, key, None, asked, now);
         };
         let kind = match freshness {
             Freshness::Fresh => HitKind::Fresh,

@@ -25,7 +25,7 @@ use http::{HeaderMap, HeaderName, Method};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use crate::http::{Request, Target};
+use crate::http::{Request, Target, query};
 
 use super::core::Core;
 use super::directives::RequestDirectives;
@@ -214,7 +214,7 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
 
 /// A name or a value as forms are read: decoded, and with U+FFFD for what is no UTF-8.
 fn form_decoded(text: &[u8]) -> Cow<'_, [u8]> {
-    match key::decoded(text) {
+    match query::decoded(text) {
         Cow::Borrowed(bytes) if bytes.is_ascii() => Cow::Borrowed(bytes),
         bytes => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned().into_bytes()),
     }

@@ -9,7 +9,6 @@ use super::core::Core;
 use super::directives::RequestDirectives;
 use super::entry::Entry;
 use super::freshness::{Freshness, Revalidate};
-use super::purge::Mode;
 
 /// A stale entry, and what it may be used for.
 #[derive(Debug)]
@@ -24,15 +23,13 @@ impl Stale {
     /// Looks at it again after a wait; says whether it is of any use. One that was purged for good meanwhile
     /// answers nobody, nor is it confirmed; one that has grown older may be past the end of a window.
     pub(super) fn reconsider(&mut self, core: &Core, request: &Request, asked: &RequestDirectives) -> bool {
-        let (lifetime, now) = (self.entry.lifetime(), now_for(request));
-        let freshness = match core.purged(&self.entry, &request.target) {
-            Some(Mode::Hard) => return false,
-            Some(Mode::Soft) => lifetime.judge_purged(asked, now),
-            None => lifetime.judge(asked, now),
-        };
-        if let Freshness::Revalidate(left) = freshness {
-            self.rights = left;
+        match core.freshness(&self.entry, &request.target, asked, now_for(request)) {
+            None => false,
+            Some(Freshness::Revalidate(left)) => {
+                self.rights = left;
+                true
+            }
+            Some(_) => true,
         }
-        true
     }
 }

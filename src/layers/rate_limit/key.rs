@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use ahash::RandomState;
 use http::header::{COOKIE, HOST};
 
-use crate::http::{Peer, Request};
+use crate::http::{Peer, Request, query};
 
 use super::plan::KeyPlan;
 
@@ -78,10 +78,10 @@ fn address(client: IpAddr) -> Key {
 
 /// The decoded value of a query parameter.
 fn parameter<'a>(request: &'a Request, wanted: &[u8]) -> Option<Cow<'a, [u8]>> {
-    let query = request.target.query()?.as_bytes();
-    query.split(|byte| *byte == b'&').find_map(|pair| {
+    let parameters = request.target.query()?.as_bytes();
+    parameters.split(|byte| *byte == b'&').find_map(|pair| {
         let (name, value) = split_pair(pair);
-        (decode(name) == wanted).then(|| decode(value))
+        (query::decoded(name) == wanted).then(|| query::decoded(value))
     })
 }
 
@@ -100,39 +100,5 @@ fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memchr(b'=', pair).and_then(|at| pair.split_at_checked(at)) {
         Some((name, rest)) => (name, rest.get(1..).unwrap_or_default()),
         None => (pair, &[]),
-    }
-}
-
-/// Decodes a part of a query as forms write it: `%41` and `+` (WHATWG URL §5.1). What is no valid escape
-/// stays.
-fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr2(b'%', b'+', raw).is_none() {
-        return Cow::Borrowed(raw);
-    }
-    let mut decoded = Vec::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        match (byte, after) {
-            (b'+', _) => decoded.push(b' '),
-            (b'%', [high, low, behind @ ..]) => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => {
-                    decoded.push(high << 4 | low);
-                    rest = behind;
-                }
-                _ => decoded.push(b'%'),
-            },
-            _ => decoded.push(byte),
-        }
-    }
-    Cow::Owned(decoded)
-}
-
-const fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
     }
 }

@@ -6,7 +6,7 @@ use http::uri::PathAndQuery;
 use crate::http::normalize::{self, PathRules, TargetError};
 use crate::http::template::{self, Part};
 use crate::http::{Params, Target};
-use crate::report::{Path, Report, nearest};
+use crate::report::{Path, Report};
 
 use super::config::RewriteConfig;
 
@@ -101,34 +101,13 @@ fn plan_path(text: &str, names: &[&str], at: &Path, report: &mut Report) -> Opti
     if !check_path(text, at, report) {
         return None;
     }
-    let mut parts = match template::parse(text) {
-        Ok(parts) => parts,
-        Err(error) => {
-            report.error(at, error.to_string());
-            return None;
-        }
-    };
-    let mut good = true;
-    for part in &mut parts {
-        match part {
-            Part::Text(text) => *text = normalize::encode_text(text).into(),
-            Part::Name(name) if names.contains(&&**name) => {}
-            Part::Name(name) => {
-                good = false;
-                let message = format!("the route's path captures no `{name}`");
-                match nearest(name, names.iter().copied()) {
-                    Some(meant) => report.error_with_hint(at, message, format!("did you mean `{meant}`?")),
-                    None => report.error(at, message),
-                }
-            }
-        }
-    }
+    let parts = template::plan(text, names, at, report)?;
     let values = names.iter().map(|name| ((*name).into(), "x".into())).collect();
     if let Err(error) = expand(&parts, &values) {
-        good = false;
         report.error(at, format!("no request can have such a path: {error}"));
+        return None;
     }
-    good.then_some(Rewrite::Path(parts))
+    Some(Rewrite::Path(parts))
 }
 
 fn plan_prefix(text: &str, at: &Path, report: &mut Report) -> Option<Rewrite> {

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 
 use crate::error::{Error, Refusal};
 use crate::http::{Body, Request, Response, fields};
+use crate::net::networks;
 use crate::report::{Path, Report};
 use crate::units::Secret;
 
@@ -52,19 +53,7 @@ enum Permit {
 impl PurgePlan {
     /// Checks the config at `at`.
     pub fn plan(config: &PurgeConfig, at: &Path, report: &mut Report) -> Self {
-        let mut from = Vec::new();
-        for (index, text) in config.from.iter().enumerate() {
-            let parsed =
-                text.parse::<IpNet>().or_else(|_| text.parse().map(|address: IpAddr| address.into()));
-            match parsed {
-                Ok(network) => from.push(network),
-                Err(_) => report.error_with_hint(
-                    &at.key("from").index(index),
-                    format!("`{text}` is no network"),
-                    "write an address or a network, like \"10.0.0.0/8\"",
-                ),
-            }
-        }
+        let from = networks(&config.from, &at.key("from"), report);
         // Reported at the table, for a problem shows the line where it stands.
         if !config.token.is_sendable() {
             let hint = "a token is of letters, digits and punctuation, without blanks";
