@@ -36,8 +36,10 @@
 //! | `Connection` that names what we add or need | not obeyed | RFC 9110 §7.6.1 | `behaviour::forwarding::hop_by_hop_fields_stay_behind` |
 //! | guessing API keys, or naming a consumer | hashed at rest, compared in constant time, one answer for all | | `behaviour::auth::who_has_none_is_told_how_and_the_upstream_is_not_asked`, `behaviour::auth::nobody_else_can_say_who_it_is` |
 //! | keys in logs, at the origin | taken out | | `behaviour::auth::a_key_opens_the_route_and_goes_no_further`, `behaviour::auth::a_key_in_the_query_is_seen_by_nobody` |
-//! | an admin listener for everybody | does not start without a token; writes need it | | `behaviour::purge::an_admin_listener_that_others_can_reach_needs_a_token`, `behaviour::purge::who_may_purge` |
-//! | secrets in what an operator sees | entries are told without values | | `behaviour::purge::an_entry_is_told_without_its_secrets` |
+//! | an admin listener for everybody | does not start without a token, which the API wants; compared in constant time | RFC 6750 §3 | `behaviour::admin::elsewhere_it_does_not_start_without_a_token`, `behaviour::admin::the_api_wants_the_token`, `behaviour::purge::who_may_purge` |
+//! | orders that a page has a browser send to it | `Origin`, `Sec-Fetch-Site` and the media type are looked at; GET changes nothing | | `behaviour::admin::pages_of_browsers_change_nothing` |
+//! | a name that is made to point to it (DNS rebinding) | without a token, `Host` is an address or `localhost` | | `behaviour::admin::a_name_that_points_here_reads_nothing` |
+//! | secrets in pages, metrics, logs and errors | entries are told without values, lines of the config without secrets | | `behaviour::secrets::what_runs_tells_no_secret`, `behaviour::secrets::what_is_wrong_with_a_config_tells_no_secret`, `behaviour::purge::an_entry_is_told_without_its_secrets` |
 //!
 //! # The cache
 //!

@@ -5,24 +5,21 @@
 //! - `GET /api/v1/cache/entry?url=...`: what is stored under a URL; never a body, never a field's value that
 //!   could be a secret.
 //!
-//! Both want the token, where there is one. Without one only the machine itself can be meant, and a browser
-//! on it is not to be fooled: the `Host` must be an address or `localhost` (a name could be anybody's that
-//! was made to point here), a request that a page of another origin made is refused, and an order must be
-//! `application/json`, which no form can send.
+//! [`guard`] says who may ask. An order must be `application/json` besides, which no form can send.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, ORIGIN, WWW_AUTHENTICATE};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 
-use crate::http::{Response, fields};
+use crate::http::Response;
 use crate::layers::cache::purge::Mode;
 use crate::layers::cache::purge::order::{Done, Order, OrderError, StoredHere, What};
 
+use super::guard::{self, problem};
 use super::{AdminState, JSON, answer};
 
 /// The largest order, in bytes.
@@ -67,19 +64,12 @@ impl Call {
     /// # Errors
     /// The response that refuses it.
     pub fn check(self, state: &AdminState, head: &Parts) -> Result<(), Box<Response>> {
-        let (allowed, allow) = match self {
-            Self::Purge => (head.method == Method::POST, "POST"),
-            Self::Entry => (matches!(head.method, Method::GET | Method::HEAD), "GET, HEAD"),
-        };
-        if !allowed {
-            let problem = problem(StatusCode::METHOD_NOT_ALLOWED, format!("only {allow} here"));
-            return Err(with(problem, ALLOW, allow));
+        match self {
+            Self::Purge => guard::method(&head.method, &[Method::POST], "POST")?,
+            Self::Entry => guard::method(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?,
         }
-        authorize(state, &head.headers)?;
-        if !is_from_here(&head.headers, state.token.is_empty()) {
-            let detail = "a page of another origin asks for this";
-            return Err(Box::new(problem(StatusCode::FORBIDDEN, detail)));
-        }
+        guard::bearer(&state.token, &head.headers)?;
+        guard::same_origin(&state.token, &head.headers)?;
         if self == Self::Purge && !is_json(&head.headers) {
             let detail = "the order must be `content-type: application/json`";
             return Err(Box::new(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)));
@@ -123,17 +113,6 @@ pub async fn entry(state: &AdminState, query: Option<&str>) -> Response {
     }
 }
 
-/// A refusal (RFC 9457).
-pub fn problem(status: StatusCode, detail: impl AsRef<str>) -> Response {
-    let body = serde_json::json!({
-        "type": "about:blank",
-        "title": status.canonical_reason().unwrap_or("Error"),
-        "status": status.as_u16(),
-        "detail": detail.as_ref(),
-    });
-    answer(status, HeaderValue::from_static("application/problem+json"), format!("{body}\n"))
-}
-
 fn nothing() -> Response {
     problem(StatusCode::NOT_FOUND, "there are no caches here")
 }
@@ -157,51 +136,6 @@ fn json(told: &impl serde::Serialize) -> Response {
             problem(StatusCode::INTERNAL_SERVER_ERROR, "see the diagnostics")
         }
     }
-}
-
-fn with(mut response: Response, name: HeaderName, value: &'static str) -> Box<Response> {
-    response.headers.insert(name, HeaderValue::from_static(value));
-    Box::new(response)
-}
-
-/// RFC 6750 §2.1, §3.
-fn authorize(state: &AdminState, headers: &HeaderMap) -> Result<(), Box<Response>> {
-    if state.token.is_empty() {
-        return Ok(());
-    }
-    let unauthorized = |detail: &str, challenge| {
-        with(problem(StatusCode::UNAUTHORIZED, detail), WWW_AUTHENTICATE, challenge)
-    };
-    match fields::bearer(headers) {
-        Some(token) if state.token.matches(token) => Ok(()),
-        _ if !headers.contains_key(AUTHORIZATION) => {
-            Err(unauthorized("this wants `admin.token`", "Bearer realm=\"forebay\""))
-        }
-        _ => Err(unauthorized(
-            "this is not `admin.token`",
-            "Bearer realm=\"forebay\", error=\"invalid_token\"",
-        )),
-    }
-}
-
-/// Whether no page of another origin can have made this request.
-fn is_from_here(headers: &HeaderMap, host_must_be_ours: bool) -> bool {
-    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_ascii_lowercase();
-    let host = headers.get(HOST).map(text).unwrap_or_default();
-    let site = headers.get("sec-fetch-site").map(text);
-    let same_site = site.is_none_or(|site| site == "same-origin" || site == "none");
-    let same_origin = headers.get_all(ORIGIN).iter().all(|origin| text(origin) == format!("http://{host}"));
-    same_site && same_origin && (!host_must_be_ours || is_ours(&host))
-}
-
-/// Whether a `Host` cannot be a name that somebody made to point here.
-fn is_ours(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name == "localhost" || name.parse::<IpAddr>().is_ok()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -283,39 +217,6 @@ mod tests {
         ] {
             assert_eq!(read(text.as_bytes()).ok(), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn who_may_ask() {
-        let headers = |fields: &[(&'static str, &str)]| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in fields {
-                headers.append(*name, value.parse().unwrap());
-            }
-            headers
-        };
-        let host = ("host", "127.0.0.1:9901");
-        for (fields, allowed) in [
-            (&[host][..], true),
-            (&[("host", "[::1]:9901")], true),
-            (&[("host", "localhost:9901")], true),
-            (&[("host", "LocalHost")], true),
-            (&[("host", "rebound.example:9901")], false),
-            (&[("host", "localhost.rebound.example")], false),
-            (&[], false),
-            (&[host, ("origin", "http://127.0.0.1:9901")], true),
-            (&[host, ("origin", "http://rebound.example")], false),
-            (&[host, ("origin", "null")], false),
-            (&[host, ("origin", "http://127.0.0.1:9901"), ("origin", "http://x")], false),
-            (&[host, ("sec-fetch-site", "same-origin")], true),
-            (&[host, ("sec-fetch-site", "none")], true),
-            (&[host, ("sec-fetch-site", "cross-site")], false),
-            (&[host, ("sec-fetch-site", "same-site")], false),
-        ] {
-            assert_eq!(is_from_here(&headers(fields), true), allowed, "{fields:?}");
-        }
-        // With a token, the name it is known by does not matter.
-        assert!(is_from_here(&headers(&[("host", "admin.example")]), false));
     }
 
     #[test]

@@ -5,20 +5,22 @@
 //! use forebay::admin::{self, AdminState, Snapshot};
 //! use forebay::lifecycle::Lifecycle;
 //! use forebay::metrics::Metrics;
-//! use http::Method;
 //!
 //! let lifecycle = Lifecycle::default();
 //! let state = AdminState::new(Metrics::default(), lifecycle.clone(), Snapshot::default);
-//! assert_eq!(admin::handle(&state, &Method::GET, "/readyz").status, 503);
+//! let (probe, ()) = http::Request::get("/readyz").body(())?.into_parts();
+//! assert_eq!(admin::handle(&state, &probe).status, 503);
 //! lifecycle.ready();
-//! assert_eq!(admin::handle(&state, &Method::GET, "/readyz").status, 200);
+//! assert_eq!(admin::handle(&state, &probe).status, 200);
+//! # Ok::<(), http::Error>(())
 //! ```
 //!
 //! No page here changes anything, and nothing of the config is shown but names and endpoints: no secret can
-//! be. What changes something is in [`cache`], and wants more than a GET. `/metrics` and the status take time
-//! in proportion to the routes; the rest takes none.
+//! be. What changes something is in [`cache`], and wants more than a GET; [`guard`] says who may ask.
+//! `/metrics` and the status take time in proportion to the routes; the rest takes none.
 
 pub mod cache;
+pub mod guard;
 mod status;
 
 #[cfg(test)]
@@ -26,7 +28,8 @@ mod tests;
 
 use std::fmt;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::clock::{self, Now};
@@ -103,24 +106,37 @@ impl Page {
             _ => None,
         }
     }
+
+    fn check(self, state: &AdminState, head: &Parts) -> guard::Allowed {
+        guard::method(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+        match self {
+            Self::Live | Self::Ready => Ok(()),
+            Self::Metrics => guard::host(&state.token, &head.headers),
+            Self::Status => {
+                guard::bearer(&state.token, &head.headers)?;
+                guard::host(&state.token, &head.headers)
+            }
+        }
+    }
+
+    fn answer(self, state: &AdminState) -> Response {
+        match self {
+            Self::Live => answer(StatusCode::OK, TEXT, "alive\n"),
+            Self::Ready => ready(state.lifecycle.phase()),
+            Self::Metrics => answer(StatusCode::OK, METRICS, state.metrics.render()),
+            Self::Status => status(state, clock::now()),
+        }
+    }
 }
 
 /// Answers a request. `HEAD` is answered as `GET` is; the connection leaves the body out (RFC 9110 §9.3.2).
-pub fn handle(state: &AdminState, method: &Method, path: &str) -> Response {
-    let Some(page) = Page::at(path) else {
+pub fn handle(state: &AdminState, head: &Parts) -> Response {
+    let Some(page) = Page::at(head.uri.path()) else {
         return answer(StatusCode::NOT_FOUND, TEXT, "there is nothing here\n");
     };
-    if method != Method::GET && method != Method::HEAD {
-        // RFC 9110 §15.5.6: a 405 says what is allowed.
-        let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
-        response.headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
-    match page {
-        Page::Live => answer(StatusCode::OK, TEXT, "alive\n"),
-        Page::Ready => ready(state.lifecycle.phase()),
-        Page::Metrics => answer(StatusCode::OK, METRICS, state.metrics.render()),
-        Page::Status => status(state, clock::now()),
+    match page.check(state, head) {
+        Ok(()) => page.answer(state),
+        Err(refusal) => *refusal,
     }
 }
 

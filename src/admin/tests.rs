@@ -30,8 +30,16 @@ fn state() -> (AdminState, Lifecycle) {
     (AdminState::new(Metrics::default(), lifecycle.clone(), snapshot), lifecycle)
 }
 
+fn ask(state: &AdminState, method: Method, path: &str, fields: &[(&str, &str)]) -> Response {
+    let mut request = http::Request::builder().method(method).uri(if path.is_empty() { "*" } else { path });
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    handle(state, &request.body(()).unwrap().into_parts().0)
+}
+
 fn get(state: &AdminState, path: &str) -> Response {
-    handle(state, &Method::GET, path)
+    ask(state, Method::GET, path, &[("host", "localhost:9901")])
 }
 
 fn text(response: &Response) -> &str {
@@ -96,14 +104,31 @@ fn other_paths_are_404_and_other_methods_405() {
         assert_eq!(get(&state, path).status, StatusCode::NOT_FOUND, "{path}");
     }
     for path in ["/livez", "/readyz", "/metrics", "/api/v1/status"] {
-        assert_eq!(handle(&state, &Method::HEAD, path).status, get(&state, path).status);
+        assert_eq!(ask(&state, Method::HEAD, path, &[("host", "[::1]")]).status, get(&state, path).status);
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE] {
-            let response = handle(&state, &method, path);
+            let response = ask(&state, method.clone(), path, &[("host", "localhost")]);
             assert_eq!(response.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
-            assert_eq!(response.headers[ALLOW], "GET, HEAD");
+            assert_eq!(response.headers[http::header::ALLOW], "GET, HEAD");
         }
     }
-    assert_eq!(handle(&state, &Method::POST, "/").status, StatusCode::NOT_FOUND);
+    assert_eq!(ask(&state, Method::POST, "/", &[]).status, StatusCode::NOT_FOUND);
+}
+
+/// A name may be anybody's that was made to point here; probes may say any.
+#[test]
+fn who_may_see_which_page() {
+    let (open, _) = state();
+    let (closed, _) = state();
+    let closed = AdminState { token: Secret::from("a-token".to_owned()), ..closed };
+    let (name, token) = (("host", "rebound.example"), ("authorization", "Bearer a-token"));
+    for (path, rebound, stranger) in
+        [("/livez", 200, 200), ("/readyz", 503, 503), ("/metrics", 403, 200), ("/api/v1/status", 403, 401)]
+    {
+        assert_eq!(ask(&open, Method::GET, path, &[name]).status, rebound, "{path}");
+        assert_eq!(ask(&closed, Method::GET, path, &[name]).status, stranger, "{path}");
+        let known = ask(&closed, Method::GET, path, &[name, token]).status;
+        assert_eq!(known, get(&open, path).status, "{path}");
+    }
 }
 
 #[test]

@@ -124,9 +124,10 @@ pub fn plain(report: &Report) -> String {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        out.push_str(&format!("{word}: {}: {}\n", problem.path, problem.message));
+        let message = config::without_user_information(&problem.message);
+        out.push_str(&format!("{word}: {}: {message}\n", problem.path));
         if let Some(hint) = &problem.hint {
-            out.push_str(&format!("  = help: {hint}\n"));
+            out.push_str(&format!("  = help: {}\n", config::without_user_information(hint)));
         }
     }
     out

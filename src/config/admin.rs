@@ -11,8 +11,9 @@ use crate::units::Secret;
 pub struct AdminConfig {
     /// Where it listens; `"off"` turns it off.
     pub listen: String,
-    /// What purging and looking into the cache take: `Authorization: Bearer TOKEN`. Where it listens on
-    /// anything but a loopback address there must be one. Best as `"${FOREBAY_ADMIN_TOKEN}"`.
+    /// What the API (`/api/...`) takes: `Authorization: Bearer TOKEN`. Where it listens on anything but a
+    /// loopback address there must be one; without one, `/api` and `/metrics` answer only to addresses and
+    /// `localhost` as the `Host`. Best as `"${FOREBAY_ADMIN_TOKEN}"`.
     #[schemars(with = "String")]
     pub token: Secret,
 }

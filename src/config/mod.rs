@@ -21,6 +21,7 @@
 //! later ones.
 
 pub mod admin;
+mod conceal;
 pub mod de;
 pub mod docs;
 mod keys;
@@ -54,6 +55,7 @@ use crate::layers::compress::config::KeptConfig;
 use crate::report::{Path, Report};
 use node::{Node, Span, Value};
 
+pub use conceal::without_user_information;
 pub use source::Source;
 
 /// The whole config file.
@@ -193,7 +195,7 @@ pub fn parse(path: &FilePath, text: &str, variable: &dyn Fn(&str) -> Option<Stri
                 // No tree, no path: the place is pinned under a path that nothing else has.
                 let at = Path::root().index(index);
                 report.error(&at, error.message);
-                pins.push((at, error.span));
+                pins.push(repair::Pin { path: at, span: error.span, values: Vec::new() });
             }
             let root = Node { span: Span::default(), value: Value::Hole(node::Hole::Absent) };
             let source = Source::new(path, text, root, pins);

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path as FilePath;
 
+use super::conceal;
 use super::node::Span;
 use crate::report::{Path, Problem, Severity};
 
@@ -10,12 +11,21 @@ use crate::report::{Path, Problem, Severity};
 const MAX_LINE: usize = 120;
 const MAX_BEFORE: usize = 60;
 
+/// A file's text, and where in it stands what is not to be shown.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// The secrets in it.
+    pub secrets: &'a [Span],
+}
+
 /// Appends a problem; `absent` is its path where that is not in the file and `span` shows the table it
 /// belongs to.
 pub fn problem(
     out: &mut String,
     name: &FilePath,
-    text: &str,
+    shown: Shown<'_>,
     span: Span,
     absent: Option<&Path>,
     problem: &Problem,
@@ -24,7 +34,7 @@ pub fn problem(
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
-    let place = Place::of(text, span);
+    let place = Place::of(shown, span);
     let (line, column) = (place.line, place.column);
     let gutter = " ".repeat(line.to_string().len());
     let message = printable(&problem.message);
@@ -58,7 +68,7 @@ struct Place {
 }
 
 impl Place {
-    fn of(text: &str, span: Span) -> Self {
+    fn of(Shown { text, secrets }: Shown<'_>, span: Span) -> Self {
         let head = text.get(..span.start).unwrap_or(text);
         let line = head.bytes().filter(|byte| *byte == b'\n').count() + 1;
         let line_start = head.rfind('\n').map_or(0, |at| at + 1);
@@ -67,7 +77,10 @@ impl Place {
         let column = head.get(line_start..).unwrap_or_default().chars().count() + 1;
 
         let skipped = (column - 1).saturating_sub(MAX_BEFORE);
-        let shown: String = full.chars().skip(skipped).take(MAX_LINE).map(visible).collect();
+        let is_secret =
+            |at: usize| secrets.iter().any(|secret| (secret.start..secret.end).contains(&(line_start + at)));
+        let characters = full.char_indices().skip(skipped).take(MAX_LINE);
+        let shown: String = characters.map(|(at, c)| if is_secret(at) { '*' } else { visible(c) }).collect();
         // A tab stays a tab, so that the caret stands where the terminal puts the character.
         let before = shown.chars().take(column - 1 - skipped).map(|c| if c == '\t' { '\t' } else { ' ' });
         let before: String = before.collect();
@@ -84,5 +97,8 @@ fn visible(c: char) -> char {
 }
 
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c == '\n' { ' ' } else { visible(c) }).collect()
+    conceal::without_user_information(text)
+        .chars()
+        .map(|c| if c == '\n' { ' ' } else { visible(c) })
+        .collect()
 }

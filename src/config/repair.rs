@@ -6,6 +6,7 @@
 
 use serde::de::DeserializeOwned;
 
+use super::conceal;
 use super::de::{Error, Fault, NodeDeserializer, STAND_INS};
 use super::node::{Entry, Hole, Node, Span, Value, clip};
 use crate::report::{Path, Report, Segment, nearest};
@@ -16,8 +17,20 @@ pub const MAX_PROBLEMS: usize = 100;
 /// Mending takes several rounds a problem at worst: one for each stand-in.
 const MAX_ROUNDS: usize = MAX_PROBLEMS * (STAND_INS.len() + 2);
 
-/// Places that are not those of a value: unknown keys, and where the syntax is wrong.
-pub type Pins = Vec<(Path, Span)>;
+/// Places that the tree does not know, or not any more: unknown keys, secrets of a wrong type, and where the
+/// syntax is wrong.
+pub type Pins = Vec<Pin>;
+
+/// Such a place.
+#[derive(Clone, Debug)]
+pub struct Pin {
+    /// The path that stands for it.
+    pub path: Path,
+    /// The place.
+    pub span: Span,
+    /// Where values stand that are no part of the tree any more.
+    pub values: Vec<Span>,
+}
 
 /// Deserializes, with every problem in `report`. After an error the value is what could be made of the rest.
 pub fn decode<T: DeserializeOwned + Default>(root: &mut Node, report: &mut Report, pins: &mut Pins) -> T {
@@ -77,10 +90,20 @@ fn mend(root: &mut Node, error: &Error, report: &mut Report, pins: &mut Pins) ->
             turn < STAND_INS.len() || give_up_on_parent(root, &path)
         }
         (fault, _) => {
-            let (message, hint) = wrong_value(fault, node, path.segments().last());
+            let (message, hint) = match fault {
+                Fault::Type { expected } if conceal::is_secret(&path) => {
+                    (format!("expected {}, found something else", in_words(expected)), None)
+                }
+                _ => wrong_value(fault, node, path.segments().last()),
+            };
             match hint {
                 Some(hint) => report.error_with_hint(&path, message, hint),
                 None => report.error(&path, message),
+            }
+            if conceal::is_secret(&path) {
+                let mut pin = Pin { path: path.clone(), span: node.span, values: Vec::new() };
+                conceal::values(node, &mut pin.values);
+                pins.push(pin);
             }
             let in_list = matches!(path.segments().last(), Some(Segment::Index(_)));
             node.value = Value::Hole(if in_list { Hole::StandIn(0) } else { Hole::Absent });
@@ -123,11 +146,15 @@ fn unknown_key(
     let place = if at.segments().is_empty() { String::new() } else { format!(" in `{at}`") };
     report.error_with_hint(&wrong, format!("unknown key {}{place}", quoted(key)), hint);
     if let Some(entry) = entries.get_mut(index) {
-        pins.push((wrong, entry.key_span));
+        let mut pin = Pin { path: wrong, span: entry.key_span, values: Vec::new() };
         match meant {
             Some(meant) => entry.key = meant.to_owned(),
-            None => drop(entries.remove(index)),
+            None => {
+                conceal::values(&entry.node, &mut pin.values);
+                entries.remove(index);
+            }
         }
+        pins.push(pin);
     }
     true
 }

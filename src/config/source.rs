@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::path::{Path as FilePath, PathBuf};
 
+use super::conceal;
 use super::node::{Hole, Node, Span, Value};
-use super::render;
+use super::render::{self, Shown};
 use super::repair::Pins;
 use crate::report::{Path, Problem, Report, Severity};
 
@@ -15,11 +16,18 @@ pub struct Source {
     text: String,
     root: Node,
     pins: Pins,
+    /// What of the text is never shown.
+    secrets: Vec<Span>,
 }
 
 impl Source {
     pub(super) fn new(name: &FilePath, text: &str, root: Node, pins: Pins) -> Self {
-        Self { name: name.to_owned(), text: text.to_owned(), root, pins }
+        let mut secrets = match root.value {
+            Value::Hole(_) => conceal::guessed(text),
+            _ => conceal::places(&root),
+        };
+        secrets.extend(pins.iter().flat_map(|pin| &pin.values));
+        Self { name: name.to_owned(), text: text.to_owned(), root, pins, secrets }
     }
 
     /// The file's name as it was given.
@@ -35,7 +43,7 @@ impl Source {
     /// Where a key or value stands, and whether it is in the file at all; if not, the place is that of the
     /// nearest table that is.
     pub fn locate(&self, path: &Path) -> (Span, bool) {
-        let pin = self.pins.iter().find(|(pinned, _)| pinned == path).map(|(_, span)| *span);
+        let pin = self.pins.iter().find(|pin| pin.path == *path).map(|pin| pin.span);
         let (span, exact) = match pin {
             Some(span) => (span, true),
             None => {
@@ -55,7 +63,8 @@ impl Source {
         let mut out = String::new();
         for ((span, exact), problem) in problems {
             let absent = (!exact).then_some(&problem.path);
-            render::problem(&mut out, &self.name, &self.text, span, absent, problem);
+            let shown = Shown { text: &self.text, secrets: &self.secrets };
+            render::problem(&mut out, &self.name, shown, span, absent, problem);
         }
         out
     }

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::cache::{self, Caches, Call, Telling};
-use crate::admin::{self, AdminState};
+use crate::admin::{self, AdminState, guard};
 use crate::gateway::Gateway;
 use crate::http::{Body, Response};
 use crate::layers::cache::purge::order::{Done, Order, OrderError};
@@ -70,7 +70,7 @@ async fn answer(
 ) -> Result<http::Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let response = match Call::at(head.uri.path()) {
-        None => admin::handle(&state, &head.method, head.uri.path()),
+        None => admin::handle(&state, &head),
         Some(call) => match call.check(&state, &head) {
             Err(refusal) => *refusal,
             Ok(()) => match call {
@@ -90,7 +90,7 @@ async fn answer(
 
 /// Reads a body, bounded in size and time.
 async fn read(body: Incoming) -> Result<Bytes, Box<Response>> {
-    let refuse = |status, detail: &str| Err(Box::new(cache::problem(status, detail)));
+    let refuse = |status, detail: &str| Err(Box::new(guard::problem(status, detail)));
     let whole = Limited::new(body, cache::ORDER_MAX).collect();
     match tokio::time::timeout(PATIENCE, whole).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),

@@ -127,7 +127,7 @@ async fn an_endpoint_that_was_never_there_is_left_out_after_one_probe() {
     };
     assert_eq!(answering(&gateway).await, ["first"]);
     assert_eq!(connects(gateway.metrics().await), 0.0, "requests do not even try");
-    let status = get(gateway.admin, "/api/v1/status").await;
+    let status = gateway.page("/api/v1/status").await;
     assert!(status.text().contains("\"state\": \"unhealthy\""), "{}", status.text());
 
     // A reload that leaves the upstream as it is keeps what is known of it.

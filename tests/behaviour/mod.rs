@@ -1,5 +1,6 @@
 //! What the gateway does, seen from outside: each test is one sentence that users may rely on.
 
+mod admin;
 mod aggregate;
 mod attempts;
 mod auth;
@@ -32,6 +33,7 @@ mod ranges;
 mod reload;
 mod resilience;
 mod routing;
+mod secrets;
 mod secure;
 mod streaming;
 mod tls;

@@ -372,12 +372,12 @@ async fn the_admin_pages() {
         assert_eq!((answer.status(), answer.text()), (200, text));
     }
     assert_eq!(get(gateway.admin, "/else").await.status(), 404);
-    let metrics = get(gateway.admin, "/metrics").await;
+    let metrics = gateway.page("/metrics").await;
     assert_eq!(metrics.field("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
 
     let request = tokio::spawn(get(gateway.address, "/"));
     origin.wait_for(1).await;
-    let status = get(gateway.admin, "/api/v1/status").await;
+    let status = gateway.page("/api/v1/status").await;
     let status: Value = serde_json::from_slice(&status.body).unwrap();
     assert_eq!((&status["phase"], &status["config_generation"]), (&"ready".into(), &1.into()));
     assert_eq!(status["routes"][0]["name"], "all");

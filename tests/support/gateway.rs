@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use super::{PATIENCE, get, within};
+use super::message::Message;
+use super::{Client, PATIENCE, within};
 
 /// A running gateway; killed by its id when dropped.
 #[derive(Debug)]
@@ -175,9 +176,18 @@ impl Gateway {
         .await
     }
 
+    /// A page of its admin listener, asked for by address, as whoever sits before the machine does.
+    pub async fn page(&self, path: &str) -> Message {
+        let mut client = Client::connect(self.admin).await;
+        client
+            .write(format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin))
+            .await;
+        client.response().await
+    }
+
     /// All its metrics.
     pub async fn metrics(&self) -> Metrics {
-        let response = get(self.admin, "/metrics").await;
+        let response = self.page("/metrics").await;
         assert_eq!(response.status(), 200, "{response:?}");
         Metrics::parse(response.text())
     }
