@@ -4,6 +4,7 @@ Ends with a line "N passed, N failed", and with 1 where a check fails or a clien
 """
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import grpc
 import websockets
 
+from browser import Pages
 from support import TEXT, Gateway
 
 
@@ -24,6 +26,9 @@ def client(*names):
         if found := shutil.which(name):
             return found
     raise Missing(names[0])
+
+
+PAGES = Pages()
 
 
 def run(*command, **options):
@@ -60,6 +65,40 @@ def curl_does_not_trust_a_stranger(gateway):
     assert subprocess.run(command, capture_output=True, timeout=60).returncode == 60
     old = [*command, "--cacert", gateway.certificate, "--tls-max", "1.1"]
     assert subprocess.run(old, capture_output=True, timeout=60).returncode == 35
+
+
+# How curl ends when its certificate, or none, is not enough: 35, 98 in the handshake; the others where TLS 1.3 tells a
+# client so only when it reads or writes.
+REFUSED = (16, 35, 55, 56, 92, 98)
+
+
+def curl_shows_a_certificate(gateway):
+    """Where one is wanted, nobody gets in without; where it is welcome, a bad one is refused too."""
+    forged = ["-H", "X-Client-Cert-Subject: CN=root", "-H", "X-Client-Cert-San: DNS:root", "-H", "Client-Cert: :AAAA:"]
+
+    def ask(port, name, *more):
+        shown = ["--cert", gateway.file(f"{name}.pem"), "--key", gateway.file(f"{name}.key")] if name else []
+        command = [client("curl"), "-sS", "--noproxy", "*", "--cacert", gateway.certificate, *shown, *forged, *more,
+                   f"https://localhost:{port}/fields"]
+        before = len(gateway.origin.asked)
+        done = subprocess.run(command, capture_output=True, timeout=60)
+        if done.returncode:
+            assert len(gateway.origin.asked) == before and not done.stdout, "the origin was asked for a stranger"
+            return done.returncode
+        fields = json.loads(done.stdout)["fields"]
+        assert "client-cert" not in fields, fields
+        return fields.get("x-client-cert-subject"), fields.get("x-client-cert-san")
+
+    nobody, alice = (None, None), ("CN=alice", "DNS:alice.example")
+    for more in [["--http1.1"], ["--http2"], ["--http1.1", "--tls-max", "1.2"], ["--http2", "--tls-max", "1.2"]]:
+        for port, without in [(gateway.required, None), (gateway.optional, nobody), (gateway.tls, nobody)]:
+            told = ask(port, None, *more)
+            assert told == without if without else told in REFUSED, f"{more}, no certificate: {told}"
+            told = ask(port, "by-authority", *more)
+            assert told == (nobody if port == gateway.tls else alice), f"{more}: {told}"
+            told = ask(port, "by-stranger", *more)
+            right = told == nobody if port == gateway.tls else told in REFUSED
+            assert right, f"{more}, a stranger's certificate: {told}"
 
 
 def curl_decodes_what_is_compressed(gateway):
@@ -173,9 +212,71 @@ def grpc_calls_and_streams(gateway):
                 assert error.code() == grpc.StatusCode.UNIMPLEMENTED, error
 
 
+def chromium_lets_pages_do_what_the_route_says(gateway):
+    """The Fetch standard, by who made it: `None` is a request that the page gets no answer to."""
+    browser = client("chromium", "chromium-browser", "google-chrome")
+    before = len(gateway.origin.asked)
+    pages = f"http://127.0.0.1:{gateway.plain}/pages"
+    put, keys = {"method": "PUT", "body": "b", "headers": {"x-mine": "1"}}, {"headers": {"x-api-key": "the key"}}
+    simple = {"method": "POST", "body": "b", "headers": {"content-type": "text/plain"}}
+    asked = {
+        "simple": [f"{pages}/simple"],
+        "simple, with a body": [f"{pages}/echo", simple],
+        "preflighted": [f"{pages}/preflighted", put],
+        "a refused method": [f"{pages}/refused", {"method": "DELETE"}],
+        "a refused field": [f"{pages}/refused", {"headers": {"x-other": "1"}}],
+        "credentialed": [f"{pages}/credentialed", {"credentials": "include"}],
+        "credentialed and preflighted": [f"{pages}/credentialed", {**put, "credentials": "include"}],
+        "without credentials": [f"{pages}/anonymous", {"credentials": "omit"}],
+        "stored": [f"{pages}/stored"],
+        "an error of ours": [f"{pages}/keys"],
+        "with a key": [f"{pages}/keys", keys],
+        "for all": [f"{pages}/all"],
+        "for all, credentialed": [f"{pages}/all", {"credentials": "include"}],
+        "no policy": [f"http://127.0.0.1:{gateway.plain}/text"],
+    }
+    told = PAGES.run(browser, f"http://127.0.0.1:{PAGES.port}", asked)
+
+    def got(what):
+        assert told[what] is not None, f"{what}: the page got no answer"
+        assert told[what]["status"] == 200, f"{what}: {told[what]}"
+        return json.loads(told[what]["body"])
+
+    for what in ["simple", "preflighted", "credentialed", "credentialed and preflighted", "stored"]:
+        got(what)
+        fields = told[what]["fields"]
+        assert fields.get("x-shown") == "1" and "x-hidden" not in fields, f"{what}: {fields}"
+    assert told["simple, with a body"]["body"] == "b", told
+    said = got("preflighted")
+    assert (said["method"], said["body"], said["fields"]["x-mine"]) == ("PUT", "b", "1"), said
+    for what in ["credentialed", "credentialed and preflighted"]:
+        assert got(what)["fields"]["cookie"] == "id=1", told[what]
+    assert "cookie" not in got("without credentials")["fields"], told
+    for what in ["a refused method", "a refused field", "for all, credentialed", "no policy"]:
+        assert told[what] is None, f"{what}: {told[what]}"
+    # A page may read that it is not let in, and its preflight needs no key.
+    assert told["an error of ours"]["status"] == 401, told["an error of ours"]
+    assert got("with a key")["fields"]["x-consumer"] == "page", told["with a key"]
+    assert "x-shown" not in told["for all"]["fields"] and got("for all")
+    assert not [said for said in gateway.origin.asked[before:] if said["path"] == "/pages/refused"], "it was asked"
+
+    # Another origin that may, of what is stored already; and one that may not.
+    again = {"stored": [f"{pages}/stored"], "simple": [f"{pages}/simple"], "for all": [f"{pages}/all"]}
+    told = PAGES.run(browser, f"http://localhost:{PAGES.port}", again)
+    assert got("stored")["fields"]["origin"] == f"http://127.0.0.1:{PAGES.port}", "it is the stored one"
+    assert got("simple") and got("for all")
+    before = len(gateway.origin.asked)
+    refused = {**again, "preflighted": [f"{pages}/preflighted", put]}
+    told = PAGES.run(browser, f"http://127.0.0.1:{PAGES.stranger}", refused)
+    assert (told["stored"], told["simple"], told["preflighted"]) == (None, None, None) and got("for all"), told
+    # What is no preflight is sent all the same: CORS says who may read.
+    assert [said["path"] for said in gateway.origin.asked[before:]] == ["/pages/simple", "/pages/all"]
+
+
 CHECKS = [
     curl_speaks_every_version,
     curl_does_not_trust_a_stranger,
+    curl_shows_a_certificate,
     curl_decodes_what_is_compressed,
     curl_uploads_and_continues,
     curl_sees_a_slow_answer_grow,
@@ -183,13 +284,14 @@ CHECKS = [
     websockets_talk_through_a_tunnel,
     websockets_over_tls,
     grpc_calls_and_streams,
+    chromium_lets_pages_do_what_the_route_says,
 ]
 
 
 def main():
     skip = "--skip-missing" in sys.argv[2:]
     passed, failed = 0, 0
-    gateway = Gateway(sys.argv[1])
+    gateway = Gateway(sys.argv[1], PAGES.port)
     try:
         for check in CHECKS:
             name = check.__name__.replace("_", " ")

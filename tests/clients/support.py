@@ -4,6 +4,8 @@ Every process is started here and ended by its id.
 """
 
 import asyncio
+import hashlib
+import json
 import os
 import re
 import subprocess
@@ -29,7 +31,19 @@ format = "text"
 address = "127.0.0.1:0"
 [[listener]]
 address = "127.0.0.1:0"
-tls = {{ cert = "cert.pem", key = "key.pem" }}
+tls = {{ cert = "server.pem", key = "server.key" }}
+[[listener]]
+address = "127.0.0.1:0"
+tls = {{ cert = "server.pem", key = "server.key" }}
+client_ca = "authority.pem"
+[[listener]]
+address = "127.0.0.1:0"
+tls = {{ cert = "server.pem", key = "server.key" }}
+client_ca = "authority.pem"
+client_auth = "optional"
+[consumer.page]
+# Of "the key".
+keys = ["{key}"]
 [upstream.http]
 endpoints = ["http://127.0.0.1:{http}"]
 [upstream.websocket]
@@ -47,6 +61,27 @@ name = "websocket"
 match = {{ path = "/socket" }}
 upstream = "websocket"
 [[route]]
+name = "pages"
+match = {{ path = "/pages/{{*rest}}" }}
+upstream = "http"
+[route.cors]
+origins = ["http://127.0.0.1:{pages}", "http://localhost:{pages}"]
+methods = ["GET", "PUT"]
+headers = ["x-mine", "content-type"]
+expose = ["x-shown"]
+credentials = true
+[[route]]
+name = "pages with keys"
+match = {{ path = "/pages/keys" }}
+upstream = "http"
+auth = {{ keys = {{}} }}
+cors = {{ origins = ["http://127.0.0.1:{pages}"], headers = ["x-api-key"] }}
+[[route]]
+name = "all pages"
+match = {{ path = "/pages/all" }}
+upstream = "http"
+cors = {{ origins = ["*"] }}
+[[route]]
 name = "http"
 match = {{ path = "/{{*rest}}" }}
 upstream = "http"
@@ -55,7 +90,8 @@ compress = {{}}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/text can be stored and compressed, /echo sends back what came, /slow says three words a while apart."""
+    """/text can be stored and compressed, /echo sends back what came, /slow says three words a while apart,
+    /fields and /pages/... tell the request."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -84,10 +120,21 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 self.server.paused.wait(0.3)
             self.wfile.write(b"0\r\n\r\n")
+        elif self.path == "/fields" or self.path.startswith("/pages/"):
+            fields = {"Cache_Control": "max-age=60"} if self.path == "/pages/stored" else {}
+            self.answer(self.told(), "application/json", X_Shown="1", X_Hidden="1", **fields)
         else:
             self.answer(TEXT, Cache_Control="max-age=60", ETag='"text"')
 
-    do_HEAD = do_GET
+    do_HEAD = do_PUT = do_DELETE = do_GET
+
+    def told(self):
+        """What was asked, for whom wants to know what the gateway sent; remembered too."""
+        said = {"method": self.command, "path": self.path,
+                "fields": {name.lower(): value for name, value in self.headers.items()},
+                "body": self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()}
+        self.server.asked.append(said)
+        return json.dumps(said).encode()
 
     def do_POST(self):
         length = int(self.headers.get("Content-Length", 0))
@@ -105,9 +152,10 @@ class Handler(BaseHTTPRequestHandler):
 def serve_http():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.paused = threading.Event()
+    server.asked = []
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_address[1]
+    return server
 
 
 def serve_websocket():
@@ -170,20 +218,41 @@ def serve_grpc():
     return server, port
 
 
-class Gateway:
-    """The gateway before all origins; with a certificate of its own making."""
+def openssl(folder, *arguments):
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
-    def __init__(self, program):
+
+def certify(folder, name, subject, alternative=None, authority=None):
+    """Makes NAME.pem and NAME.key: by an authority, or else signed by itself."""
+    new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={subject}",
+           "-keyout", f"{name}.key"]
+    more = ["-addext", f"subjectAltName={alternative}"] if alternative else []
+    if authority is None:
+        openssl(folder, *new, "-x509", "-days", "2", *more, "-out", f"{name}.pem")
+        return
+    openssl(folder, *new, "-out", f"{name}.csr")
+    with open(os.path.join(folder, f"{name}.ext"), "w") as file:
+        file.write(f"subjectAltName={alternative}\n")
+    openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key",
+            "-CAcreateserial", "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.pem")
+
+
+class Gateway:
+    """The gateway before all origins; with certificates of its own making."""
+
+    def __init__(self, program, pages):
         self.folder = tempfile.TemporaryDirectory()
-        self.certificate = os.path.join(self.folder.name, "cert.pem")
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-             "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-             "-keyout", os.path.join(self.folder.name, "key.pem"), "-out", self.certificate],
-            check=True, capture_output=True)
+        folder = self.folder.name
+        certify(folder, "server", "localhost", "DNS:localhost,IP:127.0.0.1")
+        for authority in ["authority", "stranger"]:
+            certify(folder, authority, authority)
+            certify(folder, f"by-{authority}", "alice", "DNS:alice.example", authority)
+        self.certificate = self.file("server.pem")
         self.grpc_server, grpc_port = serve_grpc()
-        config = CONFIG.format(http=serve_http(), websocket=serve_websocket(), grpc=grpc_port)
-        path = os.path.join(self.folder.name, "forebay.toml")
+        self.origin = serve_http()
+        config = CONFIG.format(http=self.origin.server_address[1], websocket=serve_websocket(), grpc=grpc_port,
+                               pages=pages, key=hashlib.sha256(b"the key").hexdigest())
+        path = self.file("forebay.toml")
         with open(path, "w") as file:
             file.write(config)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FOREBAY_")}
@@ -192,22 +261,23 @@ class Gateway:
                                         stderr=subprocess.PIPE, text=True)
         killer = threading.Timer(30, self.process.kill)
         killer.start()
-        log, ports = [], {}
+        log, ports, wanted = [], [], config.count("[[listener]]")
         for line in self.process.stderr:
             log.append(line)
-            match = re.search(r"(admin|listening) address=127\.0\.0\.1:(\d+)(?:.*tls=(\w+))?", line)
-            if match:
-                ports[(match.group(1), match.group(3))] = int(match.group(2))
-            if len(ports) == 3:
+            if match := re.search(r" listening address=127\.0\.0\.1:(\d+)", line):
+                ports.append(int(match.group(1)))
+            if len(ports) == wanted:
                 break
         killer.cancel()
-        if len(ports) < 3:
+        if len(ports) < wanted:
             self.stop()
             raise SystemExit("the gateway did not start:\n" + "".join(log))
         # Whatever it still writes is read, or it would block.
         threading.Thread(target=self.process.stderr.read, daemon=True).start()
-        self.admin = ports[("admin", None)]
-        self.plain, self.tls = ports[("listening", "false")], ports[("listening", "true")]
+        self.plain, self.tls, self.required, self.optional = ports
+
+    def file(self, name):
+        return os.path.join(self.folder.name, name)
 
     def stop(self):
         self.process.terminate()
