@@ -42,7 +42,7 @@ pub struct Plan {
     pub store: StorePlan,
     /// What encoded forms of stored responses may take, in bytes.
     pub kept: u64,
-    /// The APIs behind, by name.
+    /// The APIs behind, by name, and under their URL those that keys for tokens are fetched from.
     pub upstreams: BTreeMap<String, OriginPlan>,
     /// The routes, in the file's order.
     pub routes: Vec<RoutePlan>,
@@ -159,6 +159,9 @@ impl Plan {
         let root = Path::root();
         let server = sockets::server(&config.server, &root.key("server"), &mut report);
         PurgePlan::plan(&config.cache.purge, &root.key("cache").key("purge"), &mut report);
+        let routes = routes::routes(config, &server, &root.key("route"), &mut report);
+        let mut upstreams = upstreams(&config.upstream, &root.key("upstream"), &mut report);
+        imply_upstreams(&routes, &root.key("route"), &mut upstreams, &mut report);
         let plan = Self {
             admin: sockets::admin(&config.admin, &root.key("admin"), &mut report),
             log: access_log::plan::plan(&config.log, &root.key("log"), &mut report),
@@ -175,8 +178,8 @@ impl Plan {
                 &root.key("compress"),
                 &mut report,
             ),
-            upstreams: upstreams(&config.upstream, &root.key("upstream"), &mut report),
-            routes: routes::routes(config, &server, &root.key("route"), &mut report),
+            upstreams,
+            routes,
             server,
         };
         (if report.has_errors() { None } else { Some(plan) }, report)
@@ -217,4 +220,22 @@ fn upstreams(
         (name.clone(), OriginPlan { endpoints, admission, quota })
     };
     configs.iter().map(plan).collect()
+}
+
+/// Adds what routes fetch keys from by URL: an upstream of its own, under the URL's beginning.
+fn imply_upstreams(
+    routes: &[RoutePlan],
+    at: &Path,
+    upstreams: &mut BTreeMap<String, OriginPlan>,
+    report: &mut Report,
+) {
+    for (index, route) in routes.iter().enumerate() {
+        let Some(keys) = route.auth.fetched_keys().filter(|keys| keys.implied) else { continue };
+        if !keys.upstream.is_empty() && !upstreams.contains_key(&keys.upstream) {
+            let at = at.index(index).key("auth").key("jwt").key("jwks");
+            let endpoints = upstream::plan::implied(&keys.upstream, &at, report);
+            let plan = OriginPlan { endpoints, admission: AdmissionPlan::OFF, quota: None };
+            upstreams.insert(keys.upstream.clone(), plan);
+        }
+    }
 }

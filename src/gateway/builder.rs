@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::{Origin, Shared, Table, TableError};
+use crate::clock;
 use crate::layers::Inner;
 use crate::layers::access_log::AccessLog;
 use crate::layers::admission::claim::TenantOf;
@@ -192,15 +193,20 @@ impl Builder<'_> {
         }
         let kept = self.before.and_then(|table| table.guards.get(&route.name));
         let kept = kept.filter(|kept| *kept.plan() == route.auth).cloned();
+        let is_new = kept.is_none();
         let guard = kept.unwrap_or_else(|| Arc::new(Guard::new(route.auth.clone())));
         self.guards.insert(route.name.clone(), Arc::clone(&guard));
         let ask = |name: &str| -> Option<Arc<dyn Ask>> {
             let origin = self.origins.get(name)?;
             Some(Arc::new(Balance(origin.upstream.clone())))
         };
-        let keys = route.auth.keys_upstream().and_then(ask);
+        let keys = route.auth.fetched_keys().and_then(|keys| ask(&keys.upstream));
         let decides = route.auth.forward_upstream().and_then(ask);
-        Some((guard, Others { keys, decides }))
+        let others = Others { keys, decides };
+        if is_new {
+            guard.warm(&others, clock::now().instant);
+        }
+        Some((guard, others))
     }
 
     /// Tells whose a request of the route is; the same tenant is the same for all routes of the upstream that

@@ -18,7 +18,7 @@ use crate::layers::fallback::{FallbackPlan, ToPlan};
 use crate::layers::fixed::{FixedPlan, plan_redirect, plan_respond};
 use crate::layers::hedge::HedgePlan;
 use crate::layers::idempotency::IdempotencyPlan;
-use crate::layers::rate_limit::plan::{KeyPlan, LimitPlan};
+use crate::layers::rate_limit::plan::{KeyPlan, LimitPlan, Told};
 use crate::layers::retry::plan::RetryPlan;
 use crate::layers::transform::config::RewriteConfig;
 use crate::layers::transform::plan::TransformPlan;
@@ -184,12 +184,12 @@ fn one_route(
     let (rewrite, requests, responses) = (&route.rewrite, &route.request_headers, &route.response_headers);
     let transform = transform::plan::plan(rewrite, requests, responses, &names, at, report);
     let auth = auth(route, config, consumers, &transform, at, report);
-    let consumer = auth.methods.as_ref().map(|methods| &methods.header);
-    let limits = rate_limit::plan::plan(&route.rate_limit, consumer, &at.key("rate_limit"), report);
+    let told = Told { consumer: auth.consumer_field(), claims: auth.told_claims() };
+    let limits = rate_limit::plan::plan(&route.rate_limit, told, &at.key("rate_limit"), report);
     // A tenant is told by what a rate limit would count.
     let queueing = at.key("admission");
     let tenant = route.admission.tenant.as_ref();
-    let tenant = tenant.map(|key| rate_limit::plan::plan_key(key, consumer, &queueing.key("tenant"), report));
+    let tenant = tenant.map(|key| rate_limit::plan::plan_key(key, told, &queueing.key("tenant"), report));
     let answer = answer(route, config, &names, &auth, at, report);
     matching.capture_only(|name| answer.uses(name) || transform.uses(name));
     RoutePlan {
@@ -221,7 +221,8 @@ fn auth(
     let known = config.consumer.keys().map(String::as_str).collect();
     let auth = route.auth.as_ref().map(|auth| auth::plan(auth, consumers, &known, &at.key("auth"), report));
     let mut auth = auth.unwrap_or_default();
-    for (key, name) in [("jwt", auth.keys_upstream()), ("forward", auth.forward_upstream())] {
+    let keys = auth.fetched_keys().filter(|keys| !keys.implied).map(|keys| keys.upstream.as_str());
+    for (key, name) in [("jwt", keys), ("forward", auth.forward_upstream())] {
         if let Some(name) = name {
             known_upstream(name, config, &at.key("auth").key(key).key("upstream"), report);
         }
@@ -288,8 +289,8 @@ fn answer(
             known_upstream(name, config, &at.key("upstream"), report);
             let cache = route.cache.enabled.then(|| Arc::new(cache));
             let fallbacks = fallbacks(route, name, config, &at.key("fallback"), report);
-            let consumer = auth.methods.as_ref().map(|methods| &methods.header);
-            let once = |config| idempotency::plan(config, consumer, &at.key("idempotency"), report);
+            let once =
+                |config| idempotency::plan(config, auth.consumer_field(), &at.key("idempotency"), report);
             let idempotency = route.idempotency.as_ref().map(once).map(Box::new);
             AnswerPlan::Upstream { name: name.clone(), cache, retry, hedge, fallbacks, idempotency }
         }

@@ -2,6 +2,7 @@
 
 mod ejection;
 mod health;
+mod implied;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -19,6 +20,7 @@ use super::config::{Balance, EndpointConfig, EndpointsConfig, Protocol, Upstream
 
 pub use ejection::EjectionPlan;
 pub use health::{HealthPlan, Thresholds};
+pub use implied::implied;
 
 /// A named set of endpoints, ready to be built. Equal plans mean that a running upstream can be kept.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{Gate, Gateway, Origin, Reply, ask, get};
 
 /// An origin that says whom it answers, and what it got.
-async fn named(cache_control: &'static str) -> Origin {
+pub async fn named(cache_control: &'static str) -> Origin {
     Origin::start(move |request, before| {
         let name = request.field("x-consumer").unwrap_or("nobody").to_owned();
         Reply::new(200, &[("cache-control", cache_control)], format!("{name} {before}"))
@@ -139,14 +139,14 @@ async fn a_crowd_with_one_password_is_let_in() {
 }
 
 /// A key pair of an issuer, and its public half in a JWK.
-struct Issuer {
+pub struct Issuer {
     key: jsonwebtoken::EncodingKey,
     id: String,
     jwk: Value,
 }
 
 impl Issuer {
-    fn new(id: &str) -> Self {
+    pub fn new(id: &str) -> Self {
         use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let public = pair.public_key().as_ref();
@@ -158,24 +158,33 @@ impl Issuer {
         }
     }
 
-    fn set(&self) -> String {
+    pub fn set(&self) -> String {
         json!({ "keys": [self.jwk] }).to_string()
     }
 
     /// `Bearer` and a token for `name` that is good for so many seconds.
-    fn token(&self, name: &str, seconds: i64) -> String {
+    pub fn token(&self, name: &str, seconds: i64) -> String {
+        self.token_with(name, seconds, &json!({}), None)
+    }
+
+    /// The same with more claims, and with a `typ` of its own.
+    pub fn token_with(&self, name: &str, seconds: i64, more: &Value, typ: Option<&str>) -> String {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        let claims = json!({
+        let mut claims = json!({
             "iss": "https://idp", "aud": "orders", "sub": name,
             "exp": i64::try_from(now).unwrap() + seconds, "email": format!("{name}@example.com"),
         });
         let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
         header.kid = Some(self.id.clone());
+        header.typ = typ.map(str::to_owned).or(header.typ);
+        for (name, value) in more.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
         format!("Bearer {}", jsonwebtoken::encode(&header, &claims, &self.key).unwrap())
     }
 }
 
-const JWT: &str = "algorithms = ['ES256'], issuer = ['https://idp'], audience = ['orders']";
+pub const JWT: &str = "algorithms = ['ES256'], issuer = ['https://idp'], audience = ['orders']";
 
 #[tokio::test]
 async fn a_token_opens_the_route_and_its_claims_are_told() {

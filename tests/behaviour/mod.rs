@@ -37,3 +37,4 @@ mod secrets;
 mod secure;
 mod streaming;
 mod tls;
+mod token_keys;

@@ -103,7 +103,8 @@ impl Default for BasicConfig {
     }
 }
 
-/// Which tokens are taken. Their keys are a `jwks`, a `secret`, or fetched from an `upstream`.
+/// Which tokens are taken. Their keys are a `jwks`, at a URL or written out, a `secret`, or fetched from an
+/// `upstream`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct JwtConfig {
@@ -114,14 +115,19 @@ pub struct JwtConfig {
     pub issuer: Vec<String>,
     /// Whom it must be for: its `aud` has one of these.
     pub audience: Vec<String>,
-    /// A JWK set with the issuer's public keys, as JSON. Best as `"${file:...}"`, read at each reload.
+    /// What its `typ` must be, one of these: `["at+jwt"]`, so that a token of the same issuer for something
+    /// else is not taken (RFC 8725 §3.11). Anything will do if empty.
+    pub typ: Vec<String>,
+    /// A JWK set with the issuer's public keys: the URL that it is fetched from, `https://...`, or the set
+    /// itself as JSON, best as `"${file:...}"`.
     pub jwks: String,
     /// The secret of HMAC, at least 32 bytes. Best as `"${file:...}"`.
     #[schemars(with = "String")]
     pub secret: Secret,
-    /// The upstream that the JWK set is fetched from.
+    /// The upstream that the JWK set is fetched from, where a URL does not say enough about how: an authority
+    /// of your own, several endpoints, other timeouts.
     pub upstream: Option<String>,
-    /// The set's path there.
+    /// The set's path at the `upstream`.
     pub path: String,
     /// When the set is fetched anew; what is there is used meanwhile.
     pub refresh: Time,
@@ -134,7 +140,7 @@ pub struct JwtConfig {
     /// The claim that names the consumer. It shares its names with `[consumer.NAME]`.
     pub consumer: String,
     /// Claims that the upstream is told, by the field that it gets them in: `{ "x-email" = "email" }`. Limits
-    /// can count by these fields.
+    /// can count by them: `claim:email`.
     pub headers: BTreeMap<String, String>,
     /// Whether the upstream gets the token too.
     pub forward: bool,
@@ -146,6 +152,7 @@ impl Default for JwtConfig {
             algorithms: Vec::new(),
             issuer: Vec::new(),
             audience: Vec::new(),
+            typ: Vec::new(),
             jwks: String::new(),
             secret: Secret::default(),
             upstream: None,

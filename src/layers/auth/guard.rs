@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderMap};
 
+use crate::clock::Instant;
 use crate::error::{Denial, Refusal};
 use crate::http::{Request, Response, fields};
 
@@ -111,6 +112,15 @@ impl Guard {
         });
         let forward = methods.and_then(|methods| methods.forward.clone()).map(Forward::new);
         Self { keyring, passwords, tokens, forward, plan }
+    }
+
+    /// Gets ready for the first request. Needs a tokio runtime.
+    pub fn warm(&self, others: &Others, now: Instant) {
+        if let Some(Tokens { keys: TokenKeys::Fetched(jwks), .. }) = &self.tokens
+            && let Some(ask) = &others.keys
+        {
+            jwks.warm(ask, now);
+        }
     }
 
     /// What it was made from.

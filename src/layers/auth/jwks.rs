@@ -1,7 +1,7 @@
 //! Key sets that are fetched: by one request at a time, on demand, and kept through an outage.
 //!
-//! - The first token waits for the first fetch. Later ones use what is there: a set that is older than
-//!   `refresh` is fetched anew in the background.
+//! - The first fetch begins with the guard, and the first tokens wait for it. Later ones use what is there: a
+//!   set that is older than `refresh` is fetched anew in the background.
 //! - A token that names a key which is not there waits for a fetch, for keys rotate; but there is none within
 //!   `min_refresh` of the last one, so made-up names cost the issuer next to nothing.
 //! - A fetch that fails changes nothing. After `max_stale` without a good one the set is given up, and
@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct JwksPlan {
     /// The upstream that has it.
     pub upstream: String,
+    /// Whether that is none of the config's, but where a URL leads to: `https://idp.example`.
+    pub implied: bool,
     /// Its path there.
     pub path: PathAndQuery,
     /// When it is fetched anew.
@@ -85,6 +87,11 @@ impl Jwks {
             drop(self.begin(ask, now));
         }
         (age < self.plan.max_stale).then_some(set)
+    }
+
+    /// Begins to fetch it, so that it is there when the first token comes.
+    pub fn warm(self: &Arc<Self>, ask: &Arc<dyn Ask>, now: Instant) {
+        drop(self.begin(ask, now));
     }
 
     /// Waits for a newer set, if there may be one: until the fetch under way, or a new one, has ended.

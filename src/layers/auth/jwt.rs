@@ -6,6 +6,7 @@
 //!   header (`jwk`, `jku`, `x5u`, `x5c`) are not looked at. A `crit` is refused: we know none of what it
 //!   could ask for (RFC 7515 §4.1.11).
 //! - `exp` must be there. Clocks may differ by `skew`, and no more.
+//! - Where a route says which `typ` it takes, a token without one is not taken (RFC 8725 §3.11).
 
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct TokenRules {
     pub issuers: Vec<String>,
     /// It must be for one of them.
     pub audiences: Vec<String>,
+    /// It must be of one of these media types, as [`media_type`] writes them; none: whatever it says.
+    pub types: Vec<String>,
     /// How far clocks may differ.
     pub skew: Duration,
     /// The claim that names the consumer.
@@ -162,7 +165,7 @@ impl TokenRules {
             return Err(TokenError::Bad);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Bad)?;
-        if !self.algorithms.contains(&header.alg) || header.crit.is_some() {
+        if !self.algorithms.contains(&header.alg) || header.crit.is_some() || !self.takes_type(&header) {
             return Err(TokenError::Bad);
         }
         let mut rules = Validation::new(header.alg);
@@ -179,6 +182,12 @@ impl TokenRules {
             }
         }
         Err(outcome)
+    }
+
+    /// RFC 8725 §3.11: what is meant for something else is not taken, although it is the same issuer's.
+    fn takes_type(&self, header: &Header) -> bool {
+        let given = header.typ.as_deref().map(media_type);
+        self.types.is_empty() || given.is_some_and(|given| self.types.contains(&given))
     }
 
     /// RFC 7519 §4.1, RFC 8725 §3.8, §3.9.
@@ -220,6 +229,12 @@ impl TokenRules {
         }
         Some(Identity { consumer: Consumer::new(&name)?, fields })
     }
+}
+
+/// A `typ` in full: `JWT` is short for `application/jwt`, and case does not count (RFC 7515 §4.1.9).
+pub fn media_type(typ: &str) -> String {
+    let typ = typ.to_ascii_lowercase();
+    if typ.contains('/') { typ } else { format!("application/{typ}") }
 }
 
 /// A claim as a field has it: several are set apart by commas, and none of them has one.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderName, header};
+use http::{HeaderName, Uri, header};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
 use crate::report::{Path, Report};
@@ -12,7 +12,7 @@ use crate::units::{Secret, Time};
 use super::config::{ForwardConfig, JwtConfig};
 use super::forward::ForwardPlan;
 use super::jwks::JwksPlan;
-use super::jwt::{KeySet, TokenRules};
+use super::jwt::{KeySet, TokenRules, media_type};
 use super::plan::own_field;
 
 /// How far clocks may differ at most (RFC 8725 has no number; more makes `exp` mean little).
@@ -71,6 +71,7 @@ pub(super) fn plan_jwt(config: &JwtConfig, at: &Path, report: &mut Report) -> Jw
             algorithms,
             issuers: config.issuer.clone(),
             audiences: config.audience.clone(),
+            types: plan_types(&config.typ, &at.key("typ"), report),
             skew: config.skew.get().min(SKEW_MAX),
             consumer: config.consumer.clone(),
             fields,
@@ -102,6 +103,16 @@ fn plan_algorithms(texts: &[String], at: &Path, report: &mut Report) -> Vec<Algo
     algorithms
 }
 
+fn plan_types(texts: &[String], at: &Path, report: &mut Report) -> Vec<String> {
+    for (index, text) in texts.iter().enumerate() {
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let message = format!("`{}` is no media type", text.escape_debug());
+            report.error_with_hint(&at.index(index), message, "write what tokens say, like \"at+jwt\"");
+        }
+    }
+    texts.iter().map(|text| media_type(text)).collect()
+}
+
 fn plan_keys(config: &JwtConfig, secret: bool, at: &Path, report: &mut Report) -> KeysFrom {
     let ways = [!config.jwks.is_empty(), !config.secret.is_empty(), config.upstream.is_some()];
     if ways.iter().filter(|way| **way).count() != 1 {
@@ -119,14 +130,35 @@ fn plan_keys(config: &JwtConfig, secret: bool, at: &Path, report: &mut Report) -
         }
         return KeysFrom::Secret(config.secret.clone());
     }
-    let Some(upstream) = &config.upstream else {
-        if let Err(why) = KeySet::parse(config.jwks.as_bytes())
-            && !config.jwks.is_empty()
-        {
-            report.error(at, format!("`jwks` cannot be used: {why}"));
+    match &config.upstream {
+        Some(upstream) => {
+            let path = plan_path(&config.path, &at.key("path"), report);
+            KeysFrom::Fetched(plan_fetch(config, upstream.clone(), false, path, at, report))
         }
-        return KeysFrom::Set(config.jwks.clone());
-    };
+        None if is_url(&config.jwks) => {
+            let (origin, path) = plan_url(&config.jwks, &at.key("jwks"), report);
+            KeysFrom::Fetched(plan_fetch(config, origin, true, path, at, report))
+        }
+        None => {
+            if let Err(why) = KeySet::parse(config.jwks.as_bytes())
+                && !config.jwks.is_empty()
+            {
+                let hint = "write a URL, \"https://...\", or a JWK set, best as \"${file:...}\"";
+                report.error_with_hint(at, format!("`jwks` cannot be used: {why}"), hint);
+            }
+            KeysFrom::Set(config.jwks.clone())
+        }
+    }
+}
+
+fn plan_fetch(
+    config: &JwtConfig,
+    upstream: String,
+    implied: bool,
+    path: PathAndQuery,
+    at: &Path,
+    report: &mut Report,
+) -> JwksPlan {
     let mut positive = |key: &str, time: Time| {
         if time.get().is_zero() {
             report.error(&at.key(key), format!("`{key}` is zero"));
@@ -140,8 +172,32 @@ fn plan_keys(config: &JwtConfig, secret: bool, at: &Path, report: &mut Report) -
         let hint = "a set that is fetched anew in time is never that old";
         report.error_with_hint(&at.key("max_stale"), "it is shorter than `refresh`", hint);
     }
-    let path = plan_path(&config.path, &at.key("path"), report);
-    KeysFrom::Fetched(JwksPlan { upstream: upstream.clone(), path, refresh, min_refresh, max_stale })
+    JwksPlan { upstream, implied, path, refresh, min_refresh, max_stale }
+}
+
+/// No JSON begins like this.
+fn is_url(text: &str) -> bool {
+    text.split_once("://")
+        .is_some_and(|(scheme, _)| ["http", "https"].iter().any(|it| scheme.eq_ignore_ascii_case(it)))
+}
+
+/// Where a URL leads to, `https://idp.example`, which is checked like other endpoints, and its path there.
+fn plan_url(url: &str, at: &Path, report: &mut Report) -> (String, PathAndQuery) {
+    let uri = url.parse::<Uri>().ok().filter(|_| !url.contains('#'));
+    let found =
+        uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?, uri.path_and_query()?)));
+    let Some((scheme, authority, path)) = found else {
+        let hint = "write one like \"https://idp.example/.well-known/jwks.json\"";
+        report.error_with_hint(at, format!("`{}` is no URL", url.escape_debug()), hint);
+        return (String::new(), PathAndQuery::from_static("/"));
+    };
+    let host = authority.host();
+    let here = ["localhost", "[::1]"].contains(&host) || host.starts_with("127.");
+    if scheme == "http" && !here {
+        let hint = "write \"https://...\"";
+        report.warn(at, "whoever is on the way of these keys can put others in their place", hint);
+    }
+    (format!("{scheme}://{authority}").to_ascii_lowercase(), path.clone())
 }
 
 fn plan_path(text: &str, at: &Path, report: &mut Report) -> PathAndQuery {

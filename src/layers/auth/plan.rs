@@ -15,6 +15,7 @@ use super::basic::{self, BasicPlan};
 use super::config::{AuthConfig, ConsumerConfig, KeysConfig};
 use super::forward::ForwardPlan;
 use super::identity::Consumer;
+use super::jwks::JwksPlan;
 use super::keys::{KeyDigest, KeysPlan};
 use super::methods::{self, JwtPlan, KeysFrom};
 
@@ -88,12 +89,23 @@ impl AuthPlan {
             || jwt.as_ref().is_some_and(|jwt| !jwt.forward)
     }
 
-    /// The upstream that has the keys of tokens.
-    pub fn keys_upstream(&self) -> Option<&str> {
+    /// Where the keys of tokens are fetched from.
+    pub fn fetched_keys(&self) -> Option<&JwksPlan> {
         match &self.methods.as_ref()?.jwt.as_ref()?.keys {
-            KeysFrom::Fetched(plan) => Some(&plan.upstream),
+            KeysFrom::Fetched(plan) => Some(plan),
             KeysFrom::Set(_) | KeysFrom::Secret(_) => None,
         }
+    }
+
+    /// The field that the upstream is told the consumer's name in, where there are consumers.
+    pub fn consumer_field(&self) -> Option<&HeaderName> {
+        Some(&self.methods.as_ref()?.header)
+    }
+
+    /// The claims of tokens that the upstream is told, and in which fields.
+    pub fn told_claims(&self) -> &[(HeaderName, String)] {
+        let jwt = self.methods.as_ref().and_then(|methods| methods.jwt.as_ref());
+        jwt.map_or(&[], |jwt| &jwt.rules.fields)
     }
 
     /// The upstream that decides.

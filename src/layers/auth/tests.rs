@@ -1,3 +1,4 @@
+mod fetched;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -266,6 +267,14 @@ fn problems_are_found_and_show_no_secret() {
         ("jwt = { algorithms = ['RS256'], jwks = '{}' }", "auth.jwt", "no `keys`"),
         ("jwt = { skew = '6m' }", "auth.jwt.skew", "5 minutes"),
         ("jwt = { headers = { host = 'x' } }", "auth.jwt.headers.host", "another meaning"),
+        ("jwt = { typ = ['at jwt'] }", "auth.jwt.typ[0]", "no media type"),
+        ("jwt = { jwks = 'idp.example/keys' }", "auth.jwt", "no JSON"),
+        ("jwt = { jwks = 'https://' }", "auth.jwt.jwks", "no URL"),
+        ("jwt = { jwks = 'https://a/#b' }", "auth.jwt.jwks", "no URL"),
+        ("jwt = { jwks = 'http://a/' }", "auth.jwt.jwks", "on the way"),
+        ("jwt = { jwks = 'https://a/', refresh = '0s' }", "auth.jwt.refresh", "is zero"),
+        ("jwt = { jwks = 'https://a/', upstream = 'a' }", "auth.jwt", "where the keys come from"),
+        ("jwt = { jwks = 'https://a/', algorithms = ['HS256'] }", "auth.jwt", "not for these"),
         ("jwt = { upstream = 'a', path = 'x' }", "auth.jwt.path", "no path"),
         ("jwt = { upstream = 'a', min_refresh = '0s' }", "auth.jwt.min_refresh", "is zero"),
         ("jwt = { upstream = 'a', max_stale = '1s' }", "auth.jwt.max_stale", "shorter"),

@@ -11,7 +11,9 @@ use crate::units::Rate;
 pub struct RateLimitConfig {
     /// Its name, in `RateLimit-Policy`, log and metrics.
     pub name: String,
-    /// Whom it counts: `client_ip`, `global`, `header:NAME`, `query:NAME`, `cookie:NAME` or `consumer`.
+    /// Whom it counts: `client_ip`, `global`, `header:NAME`, `query:NAME`, `cookie:NAME`, `consumer`, or
+    /// `claim:NAME`, a claim of the token that `auth.jwt.headers` has a field for. Requests without it share
+    /// one count.
     #[serde(default = "client_ip")]
     pub key: String,
     /// How many requests an interval, in the long run: `"100/s"`.

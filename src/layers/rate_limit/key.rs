@@ -4,8 +4,8 @@
 //! random for each limiter. So keys are bounded, nobody can aim at another's bucket, and no credential is
 //! kept in memory.
 //!
-//! - A request without the header field, parameter or cookie is not let through uncounted: all such requests
-//!   share one bucket of their own.
+//! - A request without the header field, parameter, cookie or claim is not let through uncounted: all such
+//!   requests share one bucket of their own.
 //! - Of a field, parameter or cookie that comes several times, the first counts.
 //! - A query value counts decoded: `a%62c` is `abc`, or every spelling of one value would have a bucket of
 //!   its own.

@@ -114,14 +114,17 @@ impl Quota {
     }
 }
 
-/// Validates a route's limits; `at` is the path of the array, `consumer` the field that tells whom a request
-/// is from, where that is known.
-pub fn plan(
-    configs: &[RateLimitConfig],
-    consumer: Option<&HeaderName>,
-    at: &Path,
-    report: &mut Report,
-) -> Vec<LimitPlan> {
+/// In which fields of its requests a route is told whom they are from: nobody else can write them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told<'a> {
+    /// The consumer's name, where consumers are told apart.
+    pub consumer: Option<&'a HeaderName>,
+    /// Claims of its token.
+    pub claims: &'a [(HeaderName, String)],
+}
+
+/// Validates a route's limits; `at` is the path of the array.
+pub fn plan(configs: &[RateLimitConfig], told: Told<'_>, at: &Path, report: &mut Report) -> Vec<LimitPlan> {
     if configs.len() > MAX_LIMITS {
         report.error(
             at,
@@ -138,21 +141,16 @@ pub fn plan(
                 "names tell limits apart in `RateLimit-Policy`, log and metrics: give each its own",
             );
         }
-        plans.push(plan_one(config, consumer, &at, report));
+        plans.push(plan_one(config, told, &at, report));
     }
     plans
 }
 
-fn plan_one(
-    config: &RateLimitConfig,
-    consumer: Option<&HeaderName>,
-    at: &Path,
-    report: &mut Report,
-) -> LimitPlan {
+fn plan_one(config: &RateLimitConfig, told: Told<'_>, at: &Path, report: &mut Report) -> LimitPlan {
     check_name(&config.name, &at.key("name"), report);
     LimitPlan {
         name: config.name.clone(),
-        key: plan_key(&config.key, consumer, &at.key("key"), report),
+        key: plan_key(&config.key, told, &at.key("key"), report),
         quota: plan_quota(config, at, report),
         excess: plan_excess(config, at, report),
         scope: config.scope,
@@ -176,31 +174,33 @@ fn check_name(name: &str, at: &Path, report: &mut Report) {
     }
 }
 
-/// Validates whom to count; `consumer` is the field that tells whom a request is of.
-pub fn plan_key(text: &str, consumer: Option<&HeaderName>, at: &Path, report: &mut Report) -> KeyPlan {
-    const KINDS: &str = "`client_ip`, `global`, `header:NAME`, `query:NAME`, `cookie:NAME` or `consumer`";
+/// Validates whom to count.
+pub fn plan_key(text: &str, told: Told<'_>, at: &Path, report: &mut Report) -> KeyPlan {
+    const KINDS: &str =
+        "`client_ip`, `global`, `header:NAME`, `query:NAME`, `cookie:NAME`, `consumer` or `claim:NAME`";
     let key = match text.split_once(':').map_or((text, None), |(kind, name)| (kind, Some(name))) {
         ("client_ip", None) => Some(KeyPlan::ClientIp),
         ("global", None) => Some(KeyPlan::Global),
         ("consumer", None) => {
-            if consumer.is_none() {
+            if told.consumer.is_none() {
                 report.error_with_hint(
                     at,
                     "`consumer` cannot be counted: the route has no authentication to tell consumers apart",
                     "add `auth` to the route, like `auth = { keys = {} }`",
                 );
             }
-            Some(consumer.map_or(KeyPlan::ClientIp, |header| KeyPlan::Header(header.clone())))
+            Some(told.consumer.map_or(KeyPlan::ClientIp, |header| KeyPlan::Header(header.clone())))
         }
         ("header", Some(name)) => HeaderName::try_from(name).ok().map(KeyPlan::Header),
         ("query", Some(name)) => (!name.is_empty()).then(|| KeyPlan::Query(name.to_owned())),
         ("cookie", Some(name)) => HeaderName::try_from(name).ok().map(|_| KeyPlan::Cookie(name.to_owned())),
-        ("header" | "query" | "cookie", None) => {
+        ("claim", Some(name)) => (!name.is_empty()).then(|| plan_claim(name, told, at, report)),
+        ("header" | "query" | "cookie" | "claim", None) => {
             report.error_with_hint(at, format!("`{text}` of what name?"), format!("write \"{text}:NAME\""));
             return KeyPlan::ClientIp;
         }
         (kind, _) => {
-            let hint = match nearest(kind, ["client_ip", "global", "header", "query", "cookie", "consumer"]) {
+            let hint = match nearest(kind, KIND_WORDS) {
                 Some(meant) if meant != kind => format!("did you mean `{meant}`? Possible are {KINDS}"),
                 _ => format!("possible are {KINDS}"),
             };
@@ -213,6 +213,25 @@ pub fn plan_key(text: &str, consumer: Option<&HeaderName>, at: &Path, report: &m
         report.error_with_hint(at, message, format!("possible are {KINDS}"));
         KeyPlan::ClientIp
     })
+}
+
+/// What may stand before a colon, or alone.
+const KIND_WORDS: [&str; 7] = ["client_ip", "global", "header", "query", "cookie", "consumer", "claim"];
+
+/// A claim is counted by the field that the route is told it in.
+fn plan_claim(name: &str, told: Told<'_>, at: &Path, report: &mut Report) -> KeyPlan {
+    if let Some((field, _)) = told.claims.iter().find(|(_, claim)| claim == name) {
+        return KeyPlan::Header(field.clone());
+    }
+    let message = format!("the claim `{}` cannot be counted: nobody tells it", name.escape_debug());
+    let hint = match nearest(name, told.claims.iter().map(|(_, claim)| claim.as_str())) {
+        Some(meant) => format!("did you mean `claim:{meant}`?"),
+        None => format!(
+            "name a field for it in the route's `auth.jwt`: headers = {{ \"x-{name}\" = \"{name}\" }}"
+        ),
+    };
+    report.error_with_hint(at, message, hint);
+    KeyPlan::ClientIp
 }
 
 fn plan_quota(config: &RateLimitConfig, at: &Path, report: &mut Report) -> Quota {

@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::config::{RateLimitConfig, Scope};
 use super::delay::{MAX_DELAY, Verdict};
 use super::key::Keyer;
-use super::plan::{Excess, KeyPlan, Quota};
+use super::plan::{Excess, KeyPlan, Quota, Told};
 use super::{Key, LimitPlan, Limiter, RateLimit};
 use crate::clock::{self, Instant};
 use crate::error::{Error, Refusal};
@@ -55,7 +55,9 @@ mod plans {
     fn plan(texts: &[&str]) -> (Vec<LimitPlan>, Report) {
         let configs: Vec<RateLimitConfig> = texts.iter().map(|text| toml::from_str(text).unwrap()).collect();
         let mut report = Report::new();
-        let plans = super::super::plan(&configs, None, &Path::root().key("rate_limit"), &mut report);
+        let claims = [(HeaderName::from_static("x-plan"), "plan".to_owned())];
+        let told = Told { consumer: None, claims: &claims };
+        let plans = super::super::plan(&configs, told, &Path::root().key("rate_limit"), &mut report);
         assert_eq!(plans.len(), configs.len());
         (plans, report)
     }
@@ -74,6 +76,14 @@ mod plans {
             ("name = 'x'\nrate = '1/s'\nkey = 'query:'", "key", "no valid name"),
             ("name = 'x'\nrate = '1/s'\nkey = 'cookie:a;b'", "key", "no valid name"),
             ("name = 'x'\nrate = '1/s'\nkey = 'global:x'", "key", "possible are"),
+            ("name = 'x'\nrate = '1/s'\nkey = 'claim'", "key", "claim:NAME"),
+            ("name = 'x'\nrate = '1/s'\nkey = 'claim:'", "key", "no valid name"),
+            ("name = 'x'\nrate = '1/s'\nkey = 'claim:plam'", "key", "did you mean `claim:plan`"),
+            (
+                "name = 'x'\nrate = '1/s'\nkey = 'claim:tenant'",
+                "key",
+                "headers = { \"x-tenant\" = \"tenant\" }",
+            ),
             ("name = 'x'\nrate = '100000001/s'", "rate", "at most 100000000"),
             ("name = 'x'\nrate = '1/s'\nburst = 0", "burst", "allows nothing"),
             ("name = 'x'\nrate = '1/d'\nburst = 400", "burst", "more than a year"),
@@ -108,6 +118,7 @@ mod plans {
             ("header:X-Api-Key", KeyPlan::Header(HeaderName::from_static("x-api-key"))),
             ("query:api:key", KeyPlan::Query("api:key".to_owned())),
             ("cookie:session", KeyPlan::Cookie("session".to_owned())),
+            ("claim:plan", KeyPlan::Header(HeaderName::from_static("x-plan"))),
         ] {
             let (plans, report) = plan(&[&format!("name = 'x'\nrate = '60/m'\nkey = '{key}'")]);
             assert!(report.problems().is_empty(), "{key}: {:?}", report.problems());
@@ -322,7 +333,12 @@ mod keys {
     fn keyer(text: &str) -> Keyer {
         let config = format!("name = 'x'\nrate = '1/s'\nkey = '{text}'");
         let mut report = Report::new();
-        let plans = super::super::plan(&[toml::from_str(&config).unwrap()], None, &Path::root(), &mut report);
+        let plans = super::super::plan(
+            &[toml::from_str(&config).unwrap()],
+            Told::default(),
+            &Path::root(),
+            &mut report,
+        );
         assert!(!report.has_errors());
         Keyer::new(plans[0].key.clone())
     }

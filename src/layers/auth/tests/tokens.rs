@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed2551
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use super::super::jwt::{KEYS_MAX, KeySet, TOKEN_MAX, TokenError, TokenRules};
+use super::super::jwt::{KEYS_MAX, KeySet, TOKEN_MAX, TokenError, TokenRules, media_type};
 use crate::clock::Wall;
 
 const NOW: Wall = Wall::from_secs(1_000_000);
@@ -24,14 +24,14 @@ fn base64url(bytes: &[u8]) -> String {
 }
 
 /// A key pair, and its public half in a JWK.
-struct Signer {
+pub(super) struct Signer {
     key: EncodingKey,
     algorithm: Algorithm,
-    jwk: Value,
+    pub(super) jwk: Value,
 }
 
 impl Signer {
-    fn ec(id: &str) -> Self {
+    pub(super) fn ec(id: &str) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let public = pair.public_key().as_ref();
         let (x, y) = (base64url(&public[1..33]), base64url(&public[33..]));
@@ -74,6 +74,7 @@ fn rules(algorithms: &[Algorithm]) -> TokenRules {
         algorithms: algorithms.to_vec(),
         issuers: vec!["https://idp".to_owned()],
         audiences: vec!["orders".to_owned(), "stock".to_owned()],
+        types: Vec::new(),
         skew: Duration::from_secs(30),
         consumer: "sub".to_owned(),
         fields: vec![("x-email".parse().unwrap(), "email".to_owned())],
@@ -230,6 +231,36 @@ fn hostile_tokens() {
     assert_eq!(hmac.identify(token.as_bytes(), &secret, NOW).map(drop), Ok(()));
     assert_eq!(hmac.identify(token.as_bytes(), &keys, NOW).map(drop), unknown);
     assert_eq!(hmac.identify(good.as_bytes(), &secret, NOW).map(drop), bad);
+}
+
+/// RFC 8725 §3.11, RFC 7515 §4.1.9: a token says what it is for, and is taken for nothing else.
+#[test]
+fn a_type_that_is_asked_for_must_be_there() {
+    let signer = Signer::ec("a");
+    let keys = set(&[&signer.jwk]);
+    let both = &["at+jwt", "application/x"][..];
+    for (asked, typ, good) in [
+        (&[][..], None, true),
+        (&[], Some("anything"), true),
+        (both, Some("at+jwt"), true),
+        (both, Some("AT+JWT"), true),
+        (both, Some("application/at+jwt"), true),
+        (both, Some("x"), true),
+        (both, Some("JWT"), false),
+        (both, Some("text/at+jwt"), false),
+        (both, Some(""), false),
+        (both, None, false),
+        (&["JWT"], Some("jwt"), true),
+        (&["JWT"], Some("at+jwt"), false),
+    ] {
+        let mut header = signer.header();
+        header.typ = typ.map(str::to_owned);
+        let token = signer.sign(&header, &claims(json!({})));
+        let types = asked.iter().map(|typ| media_type(typ)).collect();
+        let rules = TokenRules { types, ..rules(&[Algorithm::ES256]) };
+        let found = rules.identify(token.as_bytes(), &keys, NOW).map(drop);
+        assert_eq!(found, if good { Ok(()) } else { Err(TokenError::Bad) }, "{asked:?} {typ:?}");
+    }
 }
 
 fn base64_decoded(text: &Value) -> Vec<u8> {
