@@ -185,6 +185,17 @@ impl Plan {
         (if report.has_errors() { None } else { Some(plan) }, report)
     }
 
+    /// The files that are read when the plan becomes real: certificates, their keys, authorities.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let certificates = self.listeners.iter().flat_map(|listener| &listener.certificates);
+        let shown = certificates.flat_map(|certificate| [&certificate.cert, &certificate.key]);
+        let clients = self.listeners.iter().filter_map(|listener| Some(&listener.client_auth.as_ref()?.ca));
+        let tls = self.upstreams.values().map(|origin| &origin.endpoints.tls);
+        let upstream =
+            tls.flat_map(|tls| tls.ca.iter().chain(tls.identity.iter().flat_map(|(cert, key)| [cert, key])));
+        shown.chain(clients).chain(upstream).cloned().collect()
+    }
+
     /// Makes the paths of files that the config names relative to `folder`, where the config is.
     pub fn resolve_files(&mut self, folder: &std::path::Path) {
         for certificate in self.listeners.iter_mut().flat_map(|listener| &mut listener.certificates) {

@@ -38,8 +38,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     match &args.config {
         Some(file) if args.test => check::check(file),
         Some(file) => {
-            let plan = read(file)?;
-            start(plan, Some(file))
+            let (plan, files) = read(file)?;
+            start(plan, Some((file, &files)))
         }
         None => {
             let (plan, report) = planning::plan(&quick::config(&args.quick), Path::new(""));
@@ -51,14 +51,15 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     }
 }
 
-/// Reads a config file into a plan; warnings go to stderr.
-fn read(file: &Path) -> Result<Plan, Failure> {
+/// Reads a config file into a plan, and says which other files that takes; warnings go to stderr.
+fn read(file: &Path) -> Result<(Plan, Vec<PathBuf>), Failure> {
     let (loaded, plan) = inspect_with_files(file)?;
     let problems = loaded.problems();
     match plan {
         Some(plan) if !loaded.report.has_errors() => {
             eprint!("{problems}");
-            Ok(plan)
+            let files = [loaded.files, plan.files()].concat();
+            Ok((plan, files))
         }
         _ => Err(Failure::Config(problems)),
     }
@@ -77,18 +78,19 @@ pub fn runtime(workers: Option<usize>) -> io::Result<tokio::runtime::Runtime> {
     builder.enable_all().thread_name("forebay").build()
 }
 
-fn start(plan: Plan, file: Option<&Path>) -> Result<(), Failure> {
+fn start(plan: Plan, from: Option<(&Path, &[PathBuf])>) -> Result<(), Failure> {
     telemetry::init(None);
     let runtime = runtime(plan.server.workers)?;
-    let result = runtime.block_on(serve(plan, file));
+    let result = runtime.block_on(serve(plan, from));
     // A thread that waits for a name server must not hold up the end.
     runtime.shutdown_background();
     result
 }
 
-async fn serve(plan: Plan, file: Option<&Path>) -> Result<(), Failure> {
+async fn serve(plan: Plan, from: Option<(&Path, &[PathBuf])>) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let mut changes = file.map(Changes::of);
+    let file = from.map(|(file, _)| file);
+    let mut changes = from.map(|(file, others)| Changes::of(file, others));
     info!(
         version = env!("CARGO_PKG_VERSION"),
         routes = plan.routes.len(),
@@ -115,7 +117,9 @@ async fn serve(plan: Plan, file: Option<&Path>) -> Result<(), Failure> {
             Wish::Reload => match (file, &mut changes) {
                 (Some(file), Some(changes)) => {
                     changes.note();
-                    reload(&mut server, file).await;
+                    if let Some(others) = reload(&mut server, file).await {
+                        changes.follow(&others);
+                    }
                 }
                 _ => warn!("there is no config file to reload"),
             },
@@ -126,13 +130,17 @@ async fn serve(plan: Plan, file: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads the config again and makes it so; what is wrong with it is told, and the running gateway goes on.
-async fn reload(server: &mut Server, file: &Path) {
+/// Reads the config again and makes it so, and returns which other files it names; what is wrong with it is
+/// told, and the running gateway goes on.
+async fn reload(server: &mut Server, file: &Path) -> Option<Vec<PathBuf>> {
     let path = file.to_owned();
     let planned = tokio::task::spawn_blocking(move || read(&path)).await;
     let failure = match planned {
-        Ok(Ok(plan)) => match server.reload(plan).await {
-            Ok(()) => return info!(file = %file.display(), "reloaded"),
+        Ok(Ok((plan, others))) => match server.reload(plan).await {
+            Ok(()) => {
+                info!(file = %file.display(), "reloaded");
+                return Some(others);
+            }
             Err(error) => error.to_string(),
         },
         Ok(Err(failure)) => {
@@ -142,4 +150,5 @@ async fn reload(server: &mut Server, file: &Path) {
         Err(error) => error.to_string(),
     };
     error!(file = %file.display(), "not reloaded, the running config stays:\n{failure}");
+    None
 }

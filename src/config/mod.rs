@@ -41,6 +41,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -95,6 +96,8 @@ pub struct Loaded {
     pub source: Source,
     /// The problems.
     pub report: Report,
+    /// The files that `${file:...}` stands for.
+    pub files: Vec<PathBuf>,
 }
 
 impl Loaded {
@@ -199,11 +202,12 @@ pub fn parse(path: &FilePath, text: &str, variable: &dyn Fn(&str) -> Option<Stri
             }
             let root = Node { span: Span::default(), value: Value::Hole(node::Hole::Absent) };
             let source = Source::new(path, text, root, pins);
-            return Loaded { config: Config::default(), source, report };
+            return Loaded { config: Config::default(), source, report, files: Vec::new() };
         }
     };
-    let scope = substitute::Scope { variable, folder: source::folder_of(path) };
+    let scope = substitute::Scope { variable, folder: source::folder_of(path), files: RefCell::default() };
     substitute::expand(&mut root, &Path::root(), &scope, &mut report);
     let config = repair::decode(&mut root, &mut report, &mut pins);
-    Loaded { config, source: Source::new(path, text, root, pins), report }
+    let files = scope.files.into_inner();
+    Loaded { config, source: Source::new(path, text, root, pins), report, files }
 }

@@ -4,9 +4,10 @@
 //! `$$` is a dollar; a dollar before anything else stands for itself. A default ends at the first `}`. As in
 //! a shell, `:-` applies to an empty variable too. Keys and comments are left alone.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 
 use super::node::{Hole, Node, Value};
 use crate::report::{Path, Report};
@@ -20,6 +21,8 @@ pub struct Scope<'a> {
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     /// The folder that relative paths start from: the config file's.
     pub folder: &'a FilePath,
+    /// The files that were asked for.
+    pub files: RefCell<Vec<PathBuf>>,
 }
 
 /// What is wrong with a `${...}`, and what to do about it.
@@ -87,7 +90,7 @@ fn expand_text(text: &str, scope: &Scope<'_>) -> Result<Option<String>, Refused>
 /// What stands between the braces, resolved.
 fn resolve(inside: &str, scope: &Scope<'_>) -> Result<String, Refused> {
     if let Some(path) = inside.strip_prefix("file:") {
-        return read(path, scope.folder);
+        return read(path, scope);
     }
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
@@ -113,8 +116,8 @@ fn resolve(inside: &str, scope: &Scope<'_>) -> Result<String, Refused> {
 }
 
 /// The file's text without its last line end, as editors and Kubernetes secrets differ there.
-fn read(path: &str, folder: &FilePath) -> Result<String, Refused> {
-    let full = folder.join(path);
+fn read(path: &str, scope: &Scope<'_>) -> Result<String, Refused> {
+    let full = scope.folder.join(path);
     let refused = |why: String| Refused {
         message: format!("cannot read `{path}`: {why}"),
         hint: format!("looked for `{}`: paths start at the config file's folder", full.display()),
@@ -122,6 +125,7 @@ fn read(path: &str, folder: &FilePath) -> Result<String, Refused> {
     if path.is_empty() || full.is_dir() {
         return Err(refused("it is not a file".to_owned()));
     }
+    scope.files.borrow_mut().push(full.clone());
     let mut bytes = Vec::new();
     File::open(&full)
         .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
@@ -150,7 +154,10 @@ mod tests {
             "TRICK" => Some("${HOST}".to_owned()),
             _ => None,
         };
-        expand_text(text, &Scope { variable: &variable, folder: FilePath::new(".") })
+        expand_text(
+            text,
+            &Scope { variable: &variable, folder: FilePath::new("."), files: RefCell::default() },
+        )
     }
 
     #[test]
@@ -200,11 +207,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for (content, expected) in [("secret\n", "secret"), ("secret\r\n", "secret"), ("a\n\n", "a\n")] {
             std::fs::write(folder.path().join("token"), content).unwrap();
-            let scope = Scope { variable: &|_| None, folder: folder.path() };
+            let scope = Scope { variable: &|_| None, folder: folder.path(), files: RefCell::default() };
             assert_eq!(expand_text("${file:token}", &scope).unwrap().as_deref(), Some(expected));
         }
         std::fs::write(folder.path().join("token"), vec![b'a'; MAX_FILE as usize + 1]).unwrap();
-        let scope = Scope { variable: &|_| None, folder: folder.path() };
+        let scope = Scope { variable: &|_| None, folder: folder.path(), files: RefCell::default() };
         assert!(expand_text("${file:token}", &scope).unwrap_err().message.contains("1 MiB"));
     }
 }

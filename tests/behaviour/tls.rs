@@ -165,8 +165,24 @@ async fn a_renewed_certificate_is_read_at_a_reload() {
     assert_eq!(ask(&mut kept, "a.example").await.text(), "hello", "connections that are there stay");
 }
 
-/// An origin that speaks TLS and answers everything the same; each connection has one request.
-async fn secure_origin(folder: &Path, file: &str) -> SocketAddr {
+/// Without a signal too: who renews certificates need not know who uses them.
+#[tokio::test]
+async fn a_renewed_certificate_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = certify(folder.path(), "a", &["a.example"]);
+    let origin = Origin::always(Reply::ok("hello")).await;
+    let gateway = Gateway::start(&config(&origin, "", &tls(&folder, &["a"]), ""));
+    connect(gateway.address, "a.example", &old, &["http/1.1"]).await.unwrap();
+    let new = certify(folder.path(), "a", &["a.example"]);
+    gateway.wait_for("forebay_reloads_total", &[("result", "applied")], |count| count >= 1.0).await;
+    let mut stream = connect(gateway.address, "a.example", &new, &["http/1.1"]).await.unwrap();
+    assert_eq!(ask(&mut stream, "a.example").await.text(), "hello");
+}
+
+/// An origin that speaks TLS and answers everything with this; each connection has one request.
+pub async fn secure_origin(folder: &Path, file: &str, body: &str) -> SocketAddr {
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let chain = vec![CertificateDer::from_pem_file(folder.join(format!("{file}.pem"))).unwrap()];
     let key = PrivateKeyDer::from_pem_file(folder.join(format!("{file}.key"))).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(provider())
@@ -180,12 +196,11 @@ async fn secure_origin(folder: &Path, file: &str) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
+            let (acceptor, answer) = (acceptor.clone(), answer.clone());
             tokio::spawn(async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
                 Reader::default().message(&mut stream, Kind::Request).await;
-                let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\nsecure";
-                let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await;
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
                 let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
             });
         }
@@ -198,7 +213,7 @@ async fn a_renewed_authority_is_read_at_a_reload() {
     let folder = tempfile::tempdir().unwrap();
     certify(folder.path(), "origin", &["origin.example"]);
     certify(folder.path(), "ca", &["origin.example"]);
-    let address = secure_origin(folder.path(), "origin").await;
+    let address = secure_origin(folder.path(), "origin", "secure").await;
     let upstream = format!(
         "tls = {{ ca = \"{}\", server_name = \"origin.example\" }}",
         folder.path().join("ca.pem").display()
