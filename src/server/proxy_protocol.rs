@@ -29,6 +29,9 @@ const LINE_MAX: usize = 107;
 const FIXED: usize = 16;
 const REST_MAX: usize = 4096;
 
+/// The TLV that has a checksum of the whole header (section 2.2.3).
+const CHECKSUM: u8 = 0x03;
+
 /// Whose connection it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -70,6 +73,9 @@ pub enum HeaderError {
     /// What follows the addresses is no sequence of TLVs.
     #[error("bad extensions")]
     Extensions,
+    /// It is not what the proxy wrote.
+    #[error("a wrong checksum")]
+    Checksum,
 }
 
 /// Reads a header as far as it has come.
@@ -172,7 +178,7 @@ fn binary(bytes: &[u8]) -> Result<Step, HeaderError> {
         _ => None,
     }
     .ok_or(HeaderError::Binary)?;
-    check_extensions(extensions)?;
+    check_extensions(bytes, extensions)?;
     Ok(Step::Done(source))
 }
 
@@ -198,14 +204,38 @@ fn ends(source: IpAddr, destination: IpAddr, rest: &[u8]) -> Option<(Source, &[u
     Some((client, rest))
 }
 
-/// TLVs are skipped, but they must be there as a whole (section 2.2.1).
-fn check_extensions(mut rest: &[u8]) -> Result<(), HeaderError> {
+/// TLVs are skipped, but they must be there as a whole (section 2.2.1), and a checksum among them must be
+/// right.
+fn check_extensions(header: &[u8], mut rest: &[u8]) -> Result<(), HeaderError> {
+    let mut checksum = None;
     while !rest.is_empty() {
-        let ([_, high, low], after) = rest.split_first_chunk::<3>().ok_or(HeaderError::Extensions)?;
+        let ([kind, high, low], after) = rest.split_first_chunk::<3>().ok_or(HeaderError::Extensions)?;
         let length = usize::from(u16::from_be_bytes([*high, *low]));
-        rest = after.get(length..).ok_or(HeaderError::Extensions)?;
+        let (value, next) = after.split_at_checked(length).ok_or(HeaderError::Extensions)?;
+        if *kind == CHECKSUM {
+            let value: [u8; 4] = value.try_into().map_err(|_| HeaderError::Extensions)?;
+            let at = header.len() - next.len() - value.len();
+            if checksum.replace((at, u32::from_be_bytes(value))).is_some() {
+                return Err(HeaderError::Extensions);
+            }
+        }
+        rest = next;
     }
-    Ok(())
+    match checksum {
+        Some((at, said)) if crc32c(header, at) != said => Err(HeaderError::Checksum),
+        _ => Ok(()),
+    }
+}
+
+/// The CRC32c (RFC 3720 appendix B.4) of a header whose checksum, four bytes at `hole`, counts as zero. Bit
+/// by bit: a header has some fifty bytes, once a connection.
+fn crc32c(header: &[u8], hole: usize) -> u32 {
+    let bytes = header.iter().enumerate().map(|(at, byte)| match at {
+        at if (hole..hole + 4).contains(&at) => 0,
+        _ => u32::from(*byte),
+    });
+    let bit = |crc: u32| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+    !bytes.fold(!0, |crc: u32, byte| (0..8).fold(crc ^ byte, |crc, _| bit(crc)))
 }
 
 #[cfg(test)]
@@ -238,6 +268,16 @@ mod tests {
     fn header(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
         let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
         [&SIGNATURE[..], &[command, family], &length, rest].concat()
+    }
+
+    /// RFC 3720 appendix B.4, and what everybody checks a CRC by.
+    #[test]
+    fn checksums() {
+        let none = usize::MAX - 4;
+        assert_eq!(crc32c(b"123456789", none), 0xe306_9283);
+        assert_eq!(crc32c(&[0; 32], none), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32], none), 0x62a8_ab43);
+        assert_eq!(crc32c(b"12345\xff\xff\xff\xff", 5), crc32c(b"12345\0\0\0\0", none));
     }
 
     #[test]
@@ -278,13 +318,29 @@ mod tests {
 
     #[test]
     fn binary_headers() {
+        const SUM: u32 = 0x2f72_ddd8;
         let four = [1, 2, 3, 4, 5, 6, 7, 8, 0, 9, 0, 80];
         let six = [[0u8; 15].as_slice(), &[1], &[0; 15], &[2], &[0, 9, 0, 80]].concat();
-        let tlv = [&four[..], &[3, 0, 2, 1, 1, 4, 0, 0]].concat();
+        let tlv = [&four[..], &[5, 0, 2, 1, 1, 4, 0, 0]].concat();
+        // As any CRC32c of these bytes says, not only ours.
+        let sum = |sum: u32, more: &[u8]| [&four[..], &[3, 0, 4], &sum.to_be_bytes(), more].concat();
         for (name, bytes, source) in [
             ("IPv4", header(0x21, 0x11, &four), client("1.2.3.4:9", "5.6.7.8:80")),
             ("IPv6", header(0x21, 0x21, &six), client("[::1]:9", "[::2]:80")),
             ("with TLVs", header(0x21, 0x11, &tlv), client("1.2.3.4:9", "5.6.7.8:80")),
+            ("a checksum", header(0x21, 0x11, &sum(SUM, &[])), client("1.2.3.4:9", "5.6.7.8:80")),
+            ("another one", header(0x21, 0x11, &sum(SUM ^ 1, &[])), Err(HeaderError::Checksum)),
+            ("one of other bytes", header(0x21, 0x11, &sum(SUM, &[4, 0, 0])), Err(HeaderError::Checksum)),
+            (
+                "two of them",
+                header(0x21, 0x11, &sum(SUM, &[3, 0, 4, 0, 0, 0, 0])),
+                Err(HeaderError::Extensions),
+            ),
+            (
+                "a short one",
+                header(0x21, 0x11, &[&four[..], &[3, 0, 1, 0]].concat()),
+                Err(HeaderError::Extensions),
+            ),
             ("LOCAL", header(0x20, 0, &[]), Ok(Source::Proxy)),
             ("LOCAL, with something", header(0x20, 0x11, &[1; 100]), Ok(Source::Proxy)),
             ("UNSPEC", header(0x21, 0, &[1; 7]), Ok(Source::Proxy)),

@@ -34,6 +34,7 @@ async fn the_header_says_who_the_client_is() {
         (b"PROXY UNKNOWN\r\n".to_vec(), "6.6.6.6, 127.0.0.1"),
         (binary(0x21, 0x11, &four), "192.0.2.9"),
         (binary(0x21, 0x11, &tlvs), "192.0.2.9"),
+        (binary(0x21, 0x11, &[&four[..], &[3, 0, 4, 0xfe, 0x52, 0xce, 0xd5]].concat()), "192.0.2.9"),
         (binary(0x21, 0x21, &six), "2001::9"),
         (binary(0x20, 0, b""), "6.6.6.6, 127.0.0.1"),
         (binary(0x21, 0, b""), "6.6.6.6, 127.0.0.1"),
@@ -59,11 +60,14 @@ async fn the_header_says_who_the_client_is() {
 async fn what_has_no_good_header_is_closed() {
     let origin = Origin::always(Reply::ok("ok")).await;
     let gateway = start(&origin, "127.0.0.0/8", "");
-    let cases: [(&[u8], &str); 6] = [
+    let four = [192, 0, 2, 9, 10, 0, 0, 1, 0, 9, 0, 80, 3, 0, 4, 1, 2, 3, 4];
+    let cases: [(&[u8], &str); 7] = [
         (GET.as_bytes(), "proxy_header"),
         (b"PROXY TCP4 192.0.2.7 10.0.0.1 5000\r\n", "proxy_header"),
         (&binary(0x21, 0x11, &[0; 11]), "proxy_header"),
         (&binary(0x21, 0x11, &[0; 5000]), "proxy_header"),
+        // A checksum that is another header's (section 2.2.3).
+        (&binary(0x21, 0x11, &four), "proxy_header"),
         // The time for a head is for this one too.
         (b"PROXY TCP4 192.0.2.7 10.0", "proxy_header_timeout"),
         (b"", "proxy_header_timeout"),
