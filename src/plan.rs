@@ -130,6 +130,8 @@ pub struct ClientAuthPlan {
     pub ca: PathBuf,
     /// Whether one must be shown.
     pub required: bool,
+    /// Whether origins get it.
+    pub told: bool,
 }
 
 /// A certificate and its key.

@@ -32,9 +32,11 @@
 //! | attack | what is done | clause | tests |
 //! |---|---|---|---|
 //! | forged `X-Forwarded-*`, `Forwarded`, `X-Request-Id` | replaced, unless a trusted proxy says it | RFC 7239 §8.1 | `hostile::semantics::fields_of_one_hop_and_of_a_pretended_proxy`, `hostile::semantics::fields_of_a_trusted_proxy`, `hostile::cache::unkeyed::what_only_a_proxy_may_say_is_not_said_to_the_origin` |
-//! | a PROXY header from anybody, a certificate that was not shown | the connection is closed; the field is removed | RFC 9440 §4 | `behaviour::proxy_protocol::nobody_else_may_say_so`, `behaviour::secure::clients_show_certificates` |
+//! | a PROXY header from anybody, a certificate that was not shown | the connection is closed; the field is removed | RFC 9440 §4 | `behaviour::proxy_protocol::nobody_else_may_say_so`, `behaviour::secure::clients_show_certificates`, `behaviour::secure::rules_go_by_certificates` |
 //! | `Connection` that names what we add or need | not obeyed | RFC 9110 §7.6.1 | `behaviour::forwarding::hop_by_hop_fields_stay_behind` |
 //! | guessing API keys, or naming a consumer | hashed at rest, compared in constant time, one answer for all | | `behaviour::auth::who_has_none_is_told_how_and_the_upstream_is_not_asked`, `behaviour::auth::nobody_else_can_say_who_it_is` |
+//! | tokens of others, for others, or for something else | algorithms, issuer, audience, times and `typ` are pinned; keys come from where the config says | RFC 8725 §3 | `behaviour::credentials::a_token_opens_the_route_and_its_claims_are_told`, `behaviour::token_keys::tokens_are_of_the_type_that_is_asked_for`, `behaviour::token_keys::an_issuer_by_https_must_be_the_one` |
+//! | made-up names of keys, an issuer that is down | one fetch at a time, seldom; what is known is kept | | `behaviour::credentials::keys_are_fetched_once_rotate_and_outlive_an_outage`, `behaviour::token_keys::keys_of_a_url_rotate_and_outlive_an_outage` |
 //! | keys in logs, at the origin | taken out | | `behaviour::auth::a_key_opens_the_route_and_goes_no_further`, `behaviour::auth::a_key_in_the_query_is_seen_by_nobody` |
 //! | an admin listener for everybody | does not start without a token, which the API wants; compared in constant time | RFC 6750 §3 | `behaviour::admin::elsewhere_it_does_not_start_without_a_token`, `behaviour::admin::the_api_wants_the_token`, `behaviour::purge::who_may_purge` |
 //! | orders that a page has a browser send to it | `Origin`, `Sec-Fetch-Site` and the media type are looked at; GET changes nothing | | `behaviour::admin::pages_of_browsers_change_nothing` |

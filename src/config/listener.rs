@@ -42,6 +42,10 @@ pub struct ListenerConfig {
     /// Whether a client must have a certificate.
     #[serde(default)]
     pub client_auth: ClientAuth,
+    /// Whether origins get a client's certificate itself, too, in `Client-Cert` (RFC 9440). They do not get
+    /// one of more than 8 KiB.
+    #[serde(default)]
+    pub client_cert_header: bool,
     /// Answer every request in clear text with a redirect (308) to the same URL at `https`, port 443. Not
     /// those of which one of `trusted_proxies` says that they came by `https`.
     #[serde(default)]
@@ -65,6 +69,7 @@ impl Default for ListenerConfig {
             proxy_protocol: false,
             client_ca: None,
             client_auth: ClientAuth::default(),
+            client_cert_header: false,
             redirect_to_https: false,
             hsts: None,
         }

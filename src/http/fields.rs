@@ -28,6 +28,8 @@ pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub static X_CLIENT_CERT_SUBJECT: HeaderName = HeaderName::from_static("x-client-cert-subject");
 /// `X-Client-Cert-San`: the names in it.
 pub static X_CLIENT_CERT_SAN: HeaderName = HeaderName::from_static("x-client-cert-san");
+/// `Client-Cert` (RFC 9440): the certificate itself.
+pub static CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 /// `traceparent` (W3C Trace Context).
 pub static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// `Keep-Alive`.

@@ -2,6 +2,7 @@
 //! end.
 
 pub mod authority;
+pub mod base64;
 pub mod body;
 pub mod coding;
 pub mod encoded;

@@ -30,6 +30,8 @@ pub struct ClientCertificate {
     pub subject: Option<HeaderValue>,
     /// Its names: `DNS:a.example, URI:spiffe://acme/orders`.
     pub names: Option<HeaderValue>,
+    /// All of it, as `Client-Cert` has it (RFC 9440 §2.2), where the listener tells it.
+    pub whole: Option<HeaderValue>,
 }
 
 impl Peer {

@@ -142,6 +142,10 @@ fn listener(config: &ListenerConfig, address: SocketAddr, at: &Path, report: &mu
         let hint = "`client_ca` names the file of who signs them";
         report.error_with_hint(&at.key("client_auth"), "no certificate could be checked", hint);
     }
+    if config.client_ca.is_none() && config.client_cert_header {
+        let hint = "`client_ca` names the file of who signs them";
+        report.error_with_hint(&at.key("client_cert_header"), "no certificate could be told", hint);
+    }
     if config.redirect_to_https && speaks_tls {
         let hint = "it belongs to the listener for `http`";
         report.error_with_hint(&at.key("redirect_to_https"), "this listener speaks TLS", hint);
@@ -157,10 +161,11 @@ fn listener(config: &ListenerConfig, address: SocketAddr, at: &Path, report: &mu
         certificates: config.tls.as_slice().iter().map(certificate).collect(),
         trusted,
         proxy_protocol: config.proxy_protocol,
-        client_auth: config
-            .client_ca
-            .as_ref()
-            .map(|ca| ClientAuthPlan { ca: ca.into(), required: config.client_auth == ClientAuth::Required }),
+        client_auth: config.client_ca.as_ref().map(|ca| ClientAuthPlan {
+            ca: ca.into(),
+            required: config.client_auth == ClientAuth::Required,
+            told: config.client_cert_header,
+        }),
         redirect_to_https: config.redirect_to_https,
         hsts: config.hsts.as_ref().and_then(|config| hsts(config, &at.key("hsts"), report)),
     }

@@ -2,31 +2,43 @@
 //!
 //! The certificate has been verified by then. Requests carry what it says as `X-Client-Cert-Subject` and
 //! `X-Client-Cert-San`, for limits, cache keys and the origin; what a client sends under these names is
-//! removed.
+//! removed. A listener may tell all of it, too: `Client-Cert` (RFC 9440).
 
 use http::HeaderValue;
 use rustls_pki_types::CertificateDer;
 
-use crate::http::ClientCertificate;
+use crate::http::{ClientCertificate, base64};
 
 /// A longer subject or list of names is not told: nobody should have to accept such a field.
 const TOLD_MAX: usize = 4096;
+
+/// How much of the certificate itself: its text is a third longer, and beside it must be room for other
+/// fields within the 16 KiB that many servers take.
+const WHOLE_MAX: usize = 8192;
 
 /// Tags of ASN.1 (X.690 §8).
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OBJECT_ID: u8 = 0x06;
 
-/// What a verified certificate says of its client; `None` where it cannot be read.
-pub fn read(certificate: &CertificateDer<'_>) -> Option<ClientCertificate> {
+/// What a verified certificate says of its client, with all of it if `whole`; `None` where it cannot be read.
+pub fn read(certificate: &CertificateDer<'_>, whole: bool) -> Option<ClientCertificate> {
     let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
     let names = parsed.valid_dns_names().map(|name| format!("DNS:{name}"));
-    let uris = parsed.valid_uri_names().map(|uri| format!("URI:{uri}"));
+    // No URI has a blank (RFC 3986 §2): one that had could pretend to be two names.
+    let uris = parsed.valid_uri_names().filter(|uri| uri.bytes().all(|byte| byte.is_ascii_graphic()));
+    let uris = uris.map(|uri| format!("URI:{uri}"));
     let names: Vec<String> = names.chain(uris).collect();
     let told = |text: String| {
         (!text.is_empty() && text.len() <= TOLD_MAX).then(|| HeaderValue::try_from(text).ok()).flatten()
     };
-    Some(ClientCertificate { subject: told(subject(parsed.subject())?), names: told(names.join(", ")) })
+    let whole = whole && certificate.len() <= WHOLE_MAX;
+    let whole = whole.then(|| HeaderValue::try_from(format!(":{}:", base64::encode(certificate))).ok());
+    Some(ClientCertificate {
+        subject: told(subject(parsed.subject())?),
+        names: told(names.join(", ")),
+        whole: whole.flatten(),
+    })
 }
 
 /// A distinguished name as a text (RFC 4514), from what is inside its DER.
@@ -185,7 +197,7 @@ mod tests {
             (vec![(DnType::CustomDnType(vec![1, 2, 840, 5]), "a")], Some("1.2.840.5=#0c0161")),
             (vec![], None),
         ] {
-            let read = read(&certificate(&subject, vec![])).unwrap();
+            let read = read(&certificate(&subject, vec![]), false).unwrap();
             assert_eq!(read.subject.as_ref().map(|told| told.to_str().unwrap()), told);
             assert_eq!(read.names, None);
         }
@@ -196,17 +208,30 @@ mod tests {
         let names = vec![
             SanType::DnsName(Ia5String::try_from("a.example").unwrap()),
             SanType::URI(Ia5String::try_from("spiffe://acme/orders").unwrap()),
+            SanType::URI(Ia5String::try_from("spiffe://acme/a, DNS:root.example").unwrap()),
             SanType::DnsName(Ia5String::try_from("b.example").unwrap()),
         ];
-        let read = read(&certificate(&[], names)).unwrap();
+        let read = read(&certificate(&[], names), false).unwrap();
         assert_eq!(read.names.unwrap(), "DNS:a.example, DNS:b.example, URI:spiffe://acme/orders");
+        assert_eq!(read.whole, None);
+    }
+
+    /// RFC 9440 §2.2: a byte sequence (RFC 9651 §3.3.5) of the DER.
+    #[test]
+    fn all_of_it_is_told_where_that_is_asked_for() {
+        let certificate = certificate(&[(DnType::CommonName, "alice")], vec![]);
+        let told = read(&certificate, true).unwrap().whole.unwrap();
+        let inside = told.as_bytes().strip_prefix(b":").and_then(|text| text.strip_suffix(b":")).unwrap();
+        assert_eq!(base64::decode(inside).as_deref(), Some(&*certificate));
     }
 
     #[test]
     fn what_is_too_long_is_not_told() {
         let long = "x".repeat(TOLD_MAX);
-        let read = read(&certificate(&[(DnType::CommonName, &long)], vec![])).unwrap();
+        let read = read(&certificate(&[(DnType::CommonName, &long)], vec![]), true).unwrap();
         assert_eq!(read.subject, None);
+        // It is its own issuer: the name is there twice.
+        assert_eq!(read.whole, None);
     }
 
     #[test]

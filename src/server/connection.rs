@@ -53,6 +53,8 @@ pub struct Context {
     pub addresses: Addresses,
     /// Whether connections begin with a PROXY header.
     pub proxy_protocol: bool,
+    /// Whether origins get clients' certificates.
+    pub tells_certificate: bool,
     /// Whether requests in clear text are sent elsewhere.
     pub redirect_to_https: bool,
     /// What responses by `https` say about coming back.

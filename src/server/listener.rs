@@ -246,7 +246,8 @@ async fn serve_tls(stream: TcpStream, tls: Arc<ServerConfig>, mut accepted: Acce
     accepted.peer.scheme = Scheme::Https;
     accepted.peer.server_name = session.server_name().map(|name| name.to_ascii_lowercase().into());
     let shown = session.peer_certificates().and_then(|chain| chain.first());
-    accepted.peer.certificate = shown.and_then(client_certificate::read).map(Box::new);
+    let whole = accepted.context.tells_certificate;
+    accepted.peer.certificate = shown.and_then(|shown| client_certificate::read(shown, whole)).map(Box::new);
     let spoken = match session.alpn_protocol() {
         Some(b"h2") => Spoken::Http2,
         Some(_) => Spoken::Http1,

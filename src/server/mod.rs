@@ -328,6 +328,7 @@ impl Server {
             listener: id,
             addresses: self.addresses_open.clone(),
             proxy_protocol: listener.proxy_protocol,
+            tells_certificate: listener.client_auth.as_ref().is_some_and(|auth| auth.told),
             redirect_to_https: listener.redirect_to_https,
             hsts: listener.hsts.clone(),
         };

@@ -48,6 +48,9 @@ pub(super) fn tell_of_certificate(headers: &mut HeaderMap, certificate: &ClientC
             None => drop(headers.remove(name)),
         }
     }
+    if let Some(whole) = &certificate.whole {
+        headers.insert(fields::CLIENT_CERT.clone(), whole.clone());
+    }
 }
 
 /// Removes fields that some origins read as one of those, or as one that frames or routes a request.

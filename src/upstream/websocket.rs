@@ -8,6 +8,8 @@ use aws_lc_rs::digest;
 use http::HeaderMap;
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
 
+use crate::http::base64;
+
 /// What a key is joined with.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -23,7 +25,10 @@ impl Challenge {
         let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
         hash.update(key.as_bytes().trim_ascii());
         hash.update(GUID);
-        Some(Self(base64(hash.finish().as_ref())))
+        let mut answer = [0; 28];
+        // 20 bytes of SHA-1 are 27 characters and one `=`.
+        answer.copy_from_slice(base64::encode(hash.finish().as_ref()).as_bytes());
+        Some(Self(answer))
     }
 
     /// Whether the fields of a 101 meet it.
@@ -35,21 +40,6 @@ impl Challenge {
         one(UPGRADE).is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
             && one(SEC_WEBSOCKET_ACCEPT).is_some_and(|accept| accept == self.0)
     }
-}
-
-/// The 20 bytes of a SHA-1 in base64 (RFC 4648 §4), which are 27 characters and one `=`.
-fn base64(bytes: &[u8]) -> [u8; 28] {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = [b'='; 28];
-    for (group, out) in bytes.chunks(3).zip(text.chunks_mut(4)) {
-        let bits = group.iter().fold(0, |bits: u32, byte| bits << 8 | u32::from(*byte));
-        let bits = bits << (8 * (3 - group.len()));
-        for (place, out) in out.iter_mut().take(group.len() + 1).enumerate() {
-            let six = bits >> (18 - 6 * place) & 63;
-            *out = ALPHABET.get(six as usize).copied().unwrap_or(b'=');
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -140,6 +140,37 @@ async fn clients_show_certificates() {
     }
 }
 
+/// Routes and limits can go by a client's certificate, and origins can have it whole (RFC 9440).
+#[tokio::test]
+async fn rules_go_by_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = certify(folder.path(), "a", &["a.example"]);
+    let authority = Authority::new(folder.path(), "ours");
+    let [alice, bob] = ["alice", "bob"].map(|name| authority.sign(name, &[&format!("{name}.example")]));
+    let origin = Origin::always(Reply::new(200, &[("cache-control", "no-store")], "hello")).await;
+    let listener = format!(
+        "client_ca = \"{}\"\nclient_cert_header = true\n{}",
+        folder.path().join("ours.pem").display(),
+        tls(&folder, &["a"])
+    );
+    let routes = "[[route.rate_limit]]\nname = \"each\"\nkey = \"header:x-client-cert-san\"\nrate = \"2/h\"\n\
+                  [[route]]\nname = \"bob\"\npriority = 1\n\
+                  match = { path = \"/{*rest}\", header = { x-client-cert-subject = \"CN=bob\" } }\n\
+                  respond = { status = 403, body = \"not bob\" }";
+    let gateway = Gateway::start(&config(&origin, "", &listener, routes));
+    let forged = "x-client-cert-subject: CN=bob\r\nx-client-cert-san: DNS:x\r\nclient-cert: :AAAA:\r\n";
+    for (identity, status) in [(&alice, 200), (&bob, 403), (&alice, 200), (&alice, 429), (&bob, 403)] {
+        let client = client(&server, Some(identity), BOTH);
+        let answer = try_ask(gateway.address, &client, "a.example", forged).await.unwrap();
+        assert_eq!(answer.status(), status, "{}", answer.text());
+    }
+    let told = origin.asked()[0].request.all("client-cert").join(" ");
+    assert!(told.starts_with(":MII") && told.ends_with(':'), "{told}");
+    // As many as it takes: four characters for three bytes.
+    assert_eq!(told.len(), 2 + alice.0.len().div_ceil(3) * 4);
+    assert_eq!(origin.asked().len(), 2);
+}
+
 #[test]
 fn an_authority_that_cannot_be_read_is_reported() {
     let folder = tempfile::tempdir().unwrap();
