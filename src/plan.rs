@@ -105,6 +105,10 @@ pub struct ServerPlan {
 pub struct ListenerPlan {
     /// The address.
     pub address: SocketAddr,
+    /// The name of a socket that is handed over, to be used in place of binding the address.
+    pub socket: Option<String>,
+    /// Whether another process may listen on the address too.
+    pub reuse_port: bool,
     /// Whether HTTP/1 is spoken.
     pub http1: bool,
     /// Whether HTTP/2 is spoken.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
+use rustix::process::{Pid, Signal, kill_process};
 use tracing::{error, info, warn};
 
 use super::quick::{self, QuickArgs};
@@ -11,7 +12,8 @@ use super::{Failure, check, inspect_with_files, plain, planning};
 use crate::plan::Plan;
 use crate::server::reload::Changes;
 use crate::server::shutdown::{Signals, Wish};
-use crate::server::{Server, descriptors};
+use crate::server::sockets::Inherited;
+use crate::server::{Server, descriptors, notify};
 use crate::telemetry;
 
 /// What `run` takes.
@@ -27,6 +29,10 @@ pub struct RunArgs {
     /// Check the config and end.
     #[arg(short = 't', long)]
     pub test: bool,
+    /// The process that this one takes the place of: told to stop (TERM) once this one is ready. Both listen
+    /// on the same addresses meanwhile (`reuse_port`).
+    #[arg(long, value_name = "PID", env = "FOREBAY_REPLACE", value_parser = clap::value_parser!(i32).range(1..))]
+    pub replace: Option<i32>,
 }
 
 /// Runs the gateway until it is told to stop.
@@ -39,14 +45,14 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         Some(file) if args.test => check::check(file),
         Some(file) => {
             let (plan, files) = read(file)?;
-            start(plan, Some((file, &files)))
+            start(plan, Some((file, &files)), args.replace)
         }
         None => {
             let (plan, report) = planning::plan(&quick::config(&args.quick), Path::new(""));
             let problems = plain(&report);
             let plan = plan.ok_or_else(|| Failure::Config(problems.clone()))?;
             eprint!("{problems}");
-            if args.test { Ok(()) } else { start(plan, None) }
+            if args.test { Ok(()) } else { start(plan, None, args.replace) }
         }
     }
 }
@@ -78,16 +84,23 @@ pub fn runtime(workers: Option<usize>) -> io::Result<tokio::runtime::Runtime> {
     builder.enable_all().thread_name("forebay").build()
 }
 
-fn start(plan: Plan, from: Option<(&Path, &[PathBuf])>) -> Result<(), Failure> {
+fn start(plan: Plan, from: Option<(&Path, &[PathBuf])>, replaced: Option<i32>) -> Result<(), Failure> {
     telemetry::init(None);
+    // While there is one thread: what the environment says of sockets is taken out of it.
+    let inherited = Inherited::from_environment();
     let runtime = runtime(plan.server.workers)?;
-    let result = runtime.block_on(serve(plan, from));
+    let result = runtime.block_on(serve(plan, from, inherited, replaced));
     // A thread that waits for a name server must not hold up the end.
     runtime.shutdown_background();
     result
 }
 
-async fn serve(plan: Plan, from: Option<(&Path, &[PathBuf])>) -> Result<(), Failure> {
+async fn serve(
+    plan: Plan,
+    from: Option<(&Path, &[PathBuf])>,
+    inherited: Inherited,
+    replaced: Option<i32>,
+) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let file = from.map(|(file, _)| file);
     let mut changes = from.map(|(file, others)| Changes::of(file, others));
@@ -98,8 +111,12 @@ async fn serve(plan: Plan, from: Option<(&Path, &[PathBuf])>) -> Result<(), Fail
         "starting"
     );
     descriptors::raise_limit(plan.server.max_connections);
-    let mut server =
-        Server::start(plan).await.map_err(|error| Failure::Runtime(format!("error: {error}")))?;
+    let started = Server::start_on(plan, inherited).await;
+    let mut server = started.map_err(|error| Failure::Runtime(format!("error: {error}")))?;
+    notify::tell(notify::READY);
+    if let Some(process) = replaced {
+        replace(process);
+    }
     loop {
         let changed = async {
             match &mut changes {
@@ -125,9 +142,20 @@ async fn serve(plan: Plan, from: Option<(&Path, &[PathBuf])>) -> Result<(), Fail
             },
         }
     }
+    notify::tell(notify::STOPPING);
     let impatient = async { while signals.next().await != Wish::Stop {} };
     server.stop(impatient).await;
     Ok(())
+}
+
+/// Tells the process that we take the place of to stop.
+fn replace(process: i32) {
+    let told = Pid::from_raw(process).map(|process| kill_process(process, Signal::TERM));
+    match told {
+        Some(Ok(())) => info!(process, "takes the place of another process, which was told to stop"),
+        Some(Err(error)) => warn!(process, %error, "cannot tell the process to stop that this one replaces"),
+        None => {}
+    }
 }
 
 /// Reads the config again and makes it so, and returns which other files it names; what is wrong with it is

@@ -16,6 +16,15 @@ use crate::units::Time;
 pub struct ListenerConfig {
     /// `"127.0.0.1:8080"`, `"[::]:8443"`; port 0 takes a free one, which is printed.
     pub address: String,
+    /// The name of a socket that systemd hands over (`FileDescriptorName=`), to be used in place of binding
+    /// `address`. A socket that is handed over and bound to just `address` is used without this.
+    #[serde(default)]
+    pub socket: Option<String>,
+    /// Whether another process may listen on the same address (`SO_REUSEPORT`), if its user is the same: a
+    /// new Forebay begins to accept beside the old one, which is then told to stop (`run --replace`). Without
+    /// this, an address that is taken is an error. Needs a restart.
+    #[serde(default)]
+    pub reuse_port: bool,
     /// What is spoken: HTTP/2 by ALPN on TLS, by prior knowledge in clear text.
     #[serde(default = "protocols")]
     pub protocols: Vec<DownstreamProtocol>,
@@ -63,6 +72,8 @@ impl Default for ListenerConfig {
     fn default() -> Self {
         Self {
             address: "127.0.0.1:8080".to_owned(),
+            socket: None,
+            reuse_port: false,
             protocols: protocols(),
             tls: OneOrMany::default(),
             trusted_proxies: Vec::new(),

@@ -133,6 +133,14 @@ fn listener(config: &ListenerConfig, address: SocketAddr, at: &Path, report: &mu
         let hint = "`trusted_proxies` are those whose header is believed; all others are turned away";
         report.error_with_hint(&at.key("proxy_protocol"), "nobody may connect to this listener", hint);
     }
+    if config.reuse_port && address.port() == 0 {
+        let hint = "another process cannot know the port that is found: give it a number";
+        report.error_with_hint(&at.key("reuse_port"), "nobody could share this address", hint);
+    }
+    if config.reuse_port && config.socket.is_some() {
+        let hint = "who hands the socket over keeps it from one process to the next";
+        report.error_with_hint(&at.key("reuse_port"), "this listener does not bind its address", hint);
+    }
     let speaks_tls = !config.tls.as_slice().is_empty();
     if config.client_ca.is_some() && !speaks_tls {
         let hint = "set `tls`: certificates are shown in its handshake";
@@ -156,6 +164,8 @@ fn listener(config: &ListenerConfig, address: SocketAddr, at: &Path, report: &mu
     };
     ListenerPlan {
         address,
+        socket: config.socket.clone(),
+        reuse_port: config.reuse_port,
         http1: config.protocols.contains(&DownstreamProtocol::Http1),
         http2: config.protocols.contains(&DownstreamProtocol::Http2),
         certificates: config.tls.as_slice().iter().map(certificate).collect(),

@@ -17,12 +17,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 use crate::admin::cache::{self, Caches, Call, Telling};
-use crate::admin::{self, AdminState, guard};
-use crate::gateway::Gateway;
+use crate::admin::{
+    self, AdminState, EndpointState, EndpointStatus, RouteStatus, Snapshot, UpstreamStatus, guard,
+};
+use crate::gateway::{Gateway, Origin, Route};
 use crate::http::{Body, Response};
 use crate::layers::cache::purge::order::{Done, Order, OrderError};
+use crate::upstream;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -30,17 +34,51 @@ const CONNECTIONS_MAX: usize = 64;
 /// How long a head may take, and how long a connection may be idle.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Binds `address` and serves until `stop`; returns the bound address.
+/// How often an address is tried that another process still has.
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+
+/// Binds `address` and serves until `stop`; returns the bound address. A `patient` one that finds the address
+/// taken waits until it is free, and returns none.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub fn serve(address: SocketAddr, state: AdminState, stop: CancellationToken) -> io::Result<SocketAddr> {
+pub fn serve(
+    address: SocketAddr,
+    state: AdminState,
+    patient: bool,
+    stop: CancellationToken,
+) -> io::Result<Option<SocketAddr>> {
+    let state = Arc::new(state);
+    let (listener, bound) = match bind(address) {
+        Ok(bound) => bound,
+        Err(error) if patient && error.kind() == io::ErrorKind::AddrInUse => {
+            warn!(%address, "another process has the pages for operators until it ends");
+            let waits = async move {
+                let listener = loop {
+                    tokio::time::sleep(TRY_AGAIN).await;
+                    if let Ok((listener, _)) = bind(address) {
+                        break listener;
+                    }
+                };
+                info!(%address, "admin");
+                accept(listener, state).await;
+            };
+            tokio::spawn(stop.run_until_cancelled_owned(waits));
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    info!(address = %bound, "admin");
+    tokio::spawn(stop.run_until_cancelled_owned(accept(listener, state)));
+    Ok(Some(bound))
+}
+
+fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = std::net::TcpListener::bind(address)?;
     socket.set_nonblocking(true)?;
     let listener = TcpListener::from_std(socket)?;
     let bound = listener.local_addr()?;
-    tokio::spawn(stop.run_until_cancelled_owned(accept(listener, Arc::new(state))));
-    Ok(bound)
+    Ok((listener, bound))
 }
 
 async fn accept(listener: TcpListener, state: Arc<AdminState>) {
@@ -113,5 +151,29 @@ impl Caches for GatewayCaches {
 
     fn stored<'a>(&'a self, url: &'a str) -> Telling<'a> {
         Box::pin(self.0.stored(url))
+    }
+}
+
+/// What the admin API shows of the gateway.
+pub(super) fn snapshot(gateway: &Gateway) -> Snapshot {
+    let table = gateway.table();
+    let route = |route: &Route| RouteStatus { name: route.name.clone(), upstream: route.upstream.clone() };
+    let endpoint = |status: upstream::EndpointStatus| EndpointStatus {
+        endpoint: status.name.to_string(),
+        state: match (status.unhealthy, status.ejected) {
+            (true, _) => EndpointState::Unhealthy,
+            (false, true) => EndpointState::Ejected,
+            (false, false) => EndpointState::Healthy,
+        },
+        in_flight: status.in_flight as u64,
+    };
+    let origin = |(name, origin): (&String, &Arc<Origin>)| UpstreamStatus {
+        name: name.clone(),
+        endpoints: origin.upstream.endpoints_status().into_iter().map(endpoint).collect(),
+    };
+    Snapshot {
+        config_generation: gateway.generation(),
+        routes: table.routes().map(route).collect(),
+        upstreams: table.origins().iter().map(origin).collect(),
     }
 }

@@ -155,13 +155,16 @@ async fn find_protocol(io: &mut Io, context: &Context) -> Option<(Spoken, BytesM
     }
 }
 
-/// Awaits something that comes before the first request, unless the watchman ends the connection first.
+/// Awaits something that comes before a request, unless the watchman ends the connection first.
 pub async fn unless_ended<T>(watched: &Watched, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     poll_fn(|cx| {
         watched.register(cx.waker());
-        // Nothing is in flight yet, so an order to drain ends the connection as well.
-        if watched.order() != Order::None {
-            return Poll::Ready(None);
+        // Nothing is in flight, so an order to drain ends the connection as well, unless a request may be on
+        // its way.
+        match watched.order() {
+            Order::None => {}
+            Order::Drain if !watched.may_end() => {}
+            Order::Drain | Order::HeadTimeout | Order::End => return Poll::Ready(None),
         }
         future.as_mut().poll(cx).map(Some)
     })
@@ -268,7 +271,8 @@ where
         }
         match watched.order() {
             Order::None => {}
-            Order::Drain if draining => {}
+            // It waits for a request that may be on its way, which is answered and told that it is the last.
+            Order::Drain if draining || !watched.may_end() => {}
             Order::Drain => {
                 draining = true;
                 drain(connection.as_mut());

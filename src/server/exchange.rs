@@ -139,7 +139,9 @@ async fn respond_to(
         // RFC 6797 §7.2: never by `http`. What the origin says of itself stands.
         response.headers.entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
     }
-    let close = close || !goes_on && connection.spoken == Spoken::Http1;
+    // RFC 9112 §9.6: who closes the connection after this response says so in it.
+    let is_last = !goes_on || connection.watched.order() >= Order::Drain;
+    let close = close || is_last && connection.spoken == Spoken::Http1;
     Outgoing::of(response, connection.spoken, close, Some(in_flight))
 }
 

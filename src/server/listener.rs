@@ -9,28 +9,34 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use crate::clock;
 use crate::http::{Peer, Scheme};
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::net::Io;
+use crate::plan::ListenerPlan;
 
 use super::addresses::Place;
 use super::client_certificate;
 use super::connection::{self, Accepted, Context, Slot, Spoken};
 use super::proxy_protocol::{self, Source, Step};
-
-/// Connections the kernel may keep for us while we are busy.
-const BACKLOG: u32 = 4096;
+use super::sockets::{self, Inherited, Leaving};
+use super::watch::Watched;
 
 /// How long to pause after a failed accept (no file descriptors left), at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// How long handshakes that are under way have to come to their end, before a socket that makes way for
+/// another process's is closed: a round trip.
+const SETTLE: Duration = Duration::from_millis(250);
 
 /// What a listener does with a connection; swapped as a whole at a reload.
 #[derive(Debug)]
@@ -51,24 +57,45 @@ struct Counts {
     resting: Gauge,
 }
 
+/// What a listener works with.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// What becomes of a connection.
+    pub serving: Arc<ArcSwap<Serving>>,
+    /// Caps the open connections of all listeners together.
+    pub slots: Arc<Semaphore>,
+    /// The connections' tasks.
+    pub connections: TaskTracker,
+    /// The tasks of those that came after the listener was told to leave.
+    pub late: TaskTracker,
+}
+
+/// What tells a listener to end, in two steps.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// Accept what is on its way, and close.
+    pub leave: CancellationToken,
+    /// Close.
+    pub stop: CancellationToken,
+}
+
 /// A bound address.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    leaving: Leaving,
     counts: Counts,
 }
 
 impl Listener {
-    /// Binds an address.
+    /// Binds an address, or takes the socket that was handed over for it.
     ///
     /// # Errors
-    /// When the kernel refuses: the address is taken, not ours, or needs rights we do not have.
-    pub fn bind(address: SocketAddr, metrics: &Metrics) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let socket = socket.listen(BACKLOG)?;
+    /// When the kernel refuses: the address is taken, not ours, or needs rights we do not have. When there is
+    /// no socket of the name that the plan gives.
+    pub fn bind(plan: &ListenerPlan, inherited: &Inherited, metrics: &Metrics) -> io::Result<Self> {
+        let (socket, leaving) = sockets::open(plan, inherited)?;
         let address = socket.local_addr()?;
         let shown = address.to_string();
         let labels = [("listener", shown.as_str())];
@@ -83,7 +110,7 @@ impl Listener {
                 &labels,
             ),
         };
-        Ok(Self { socket, address, counts })
+        Ok(Self { socket, address, leaving, counts })
     }
 
     /// The address it is bound to; the port is the real one where 0 was asked for.
@@ -91,50 +118,92 @@ impl Listener {
         self.address
     }
 
-    /// Accepts until `stop`. `slots` caps the open connections of all listeners together.
-    pub async fn run(
-        self,
-        serving: Arc<ArcSwap<Serving>>,
-        slots: Arc<Semaphore>,
-        connections: TaskTracker,
-        stop: CancellationToken,
-    ) {
+    /// How it will leave.
+    pub const fn leaving(&self) -> Leaving {
+        self.leaving
+    }
+
+    /// Accepts until it is told to end. A connection that the kernel has taken for us is not lost with that.
+    pub async fn run(self, work: Work, ending: Ending) {
+        let context = work.serving.load().context.clone();
         let mut pause = PAUSE.0;
-        loop {
-            // A place is taken after the accept, for an idle listener must not keep one from the others. So
-            // each may hold one connection that has yet to get its place; all further ones wait in the
-            // kernel.
-            let next = async {
-                let (stream, address) = self.socket.accept().await?;
-                self.counts.accepted.increment();
-                // Before it waits: who has too many connections already does not hold up others.
-                let Some((stream, place)) = admit(stream, address, &serving.load().context) else {
-                    return Ok(None);
-                };
-                let permit = slots.clone().acquire_owned().await.ok();
-                Ok(permit.map(|permit| (stream, address, place, permit)))
-            };
-            match stop.run_until_cancelled(next).await {
-                None => return,
-                Some(Ok(None)) => pause = PAUSE.0,
-                Some(Ok(Some((stream, address, place, permit)))) => {
-                    pause = PAUSE.0;
-                    let (open, resting) = (self.counts.open.hold(), self.counts.resting.clone());
-                    let slot = Slot { permit, place, open, resting };
-                    connections.spawn(serve(stream, address, slot, serving.load_full(), self.counts.clone()));
+        // Only the wait for a connection is ever given up, never what is done with one.
+        while let Some(next) = ending.leave.run_until_cancelled(self.socket.accept()).await {
+            self.take(next, &work, &work.connections, &mut pause).await;
+        }
+        self.leave(&work, &mut pause, &ending.stop).await;
+        context.watch.drain_listener(context.listener);
+    }
+
+    /// Accepts what is on its way, and closes.
+    async fn leave(self, work: &Work, pause: &mut Duration, stop: &CancellationToken) {
+        let settled = clock::now().instant + SETTLE;
+        match self.leaving {
+            Leaving::Closes => {}
+            Leaving::MakesWay => {
+                if let Err(error) = sockets::turn_away(&self.socket) {
+                    debug!(%error, listener = %self.address, "goes on being offered connections");
                 }
-                Some(Err(error)) if is_of_one_connection(&error) => self.counts.failed.increment(),
-                Some(Err(error)) => {
-                    self.counts.failed.increment();
-                    warn!(%error, listener = %self.address, "accept failed, pausing");
-                    if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                        return;
-                    }
-                    pause = (pause * 2).min(PAUSE.1);
+                while let Ok(next) = timeout_at(settled, self.socket.accept()).await {
+                    self.take(next, work, &work.late, pause).await;
                 }
+            }
+            Leaving::HandsBack => {
+                while let Some(next) = stop.run_until_cancelled(self.socket.accept()).await {
+                    self.take(next, work, &work.late, pause).await;
+                }
+                // Whoever comes next finds in the socket what waits there.
+                return;
+            }
+        }
+        // Asked directly: tokio knows of a connection only once it has been told.
+        let Self { socket, counts, .. } = self;
+        let Ok(socket) = socket.into_std() else { return };
+        while let Ok((stream, client)) = socket.accept() {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                hand_on(stream, client, work, &work.late, &counts).await;
             }
         }
     }
+
+    async fn take(
+        &self,
+        next: io::Result<(TcpStream, SocketAddr)>,
+        work: &Work,
+        tracker: &TaskTracker,
+        pause: &mut Duration,
+    ) {
+        match next {
+            Ok((stream, client)) => {
+                *pause = PAUSE.0;
+                hand_on(stream, client, work, tracker, &self.counts).await;
+            }
+            Err(error) if is_of_one_connection(&error) => self.counts.failed.increment(),
+            Err(error) => {
+                self.counts.failed.increment();
+                warn!(%error, listener = %self.address, "accept failed, pausing");
+                sleep(*pause).await;
+                *pause = (*pause * 2).min(PAUSE.1);
+            }
+        }
+    }
+}
+
+/// Gives a connection its place and a task of its own.
+///
+/// The place is taken after the accept, for an idle listener must not keep one from the others. So each may
+/// hold one connection that has yet to get its place; all further ones wait in the kernel.
+async fn hand_on(stream: TcpStream, client: SocketAddr, work: &Work, tracker: &TaskTracker, counts: &Counts) {
+    counts.accepted.increment();
+    // Before it waits: who has too many connections already does not hold up others.
+    let Some((stream, place)) = admit(stream, client, &work.serving.load().context) else { return };
+    let Ok(permit) = work.slots.clone().acquire_owned().await else { return };
+    let slot = Slot { permit, place, open: counts.open.hold(), resting: counts.resting.clone() };
+    let serving = work.serving.load_full();
+    // From here on it is told when its listener leaves.
+    let watched = serving.context.enlist();
+    tracker.spawn(serve(stream, client, slot, serving, watched, counts.clone()));
 }
 
 /// Whether an accept failed because that one connection had already ended.
@@ -211,6 +280,7 @@ async fn serve(
     address: SocketAddr,
     slot: Slot,
     serving: Arc<Serving>,
+    watched: Arc<Watched>,
     counts: Counts,
 ) {
     let _ = stream.set_nodelay(true);
@@ -218,7 +288,7 @@ async fn serve(
     let context = serving.context.clone();
     let trusted = context.border.trusted.contains(address.ip());
     let peer = Peer { address, local, scheme: Scheme::Http, trusted, server_name: None, certificate: None };
-    let mut accepted = Accepted { peer, slot, watched: context.enlist(), context };
+    let mut accepted = Accepted { peer, slot, watched, context };
     if accepted.context.proxy_protocol {
         // In a box, for few listeners read one.
         if let Err(reason) = Box::pin(introduce(&mut stream, &mut accepted)).await {

@@ -15,12 +15,14 @@ pub mod framing;
 pub mod ingress;
 pub mod io;
 pub mod listener;
+pub mod notify;
 mod outgoing;
 mod pretence;
 pub mod proxy_protocol;
 pub mod reload;
 pub mod shutdown;
 mod simulated;
+pub mod sockets;
 pub mod streams;
 pub mod tls;
 pub mod tunnel;
@@ -36,10 +38,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::admin::{AdminState, EndpointState, EndpointStatus, RouteStatus, Snapshot, UpstreamStatus};
-use crate::gateway::{Gateway, Origin, Route, Shared, TableError};
+use crate::admin::AdminState;
+use crate::gateway::{Gateway, Shared, TableError};
 use crate::layers::access_log::LogWriter;
 use crate::layers::cache::Store;
 use crate::layers::compress::Kept;
@@ -47,14 +49,14 @@ use crate::lifecycle::Lifecycle;
 use crate::memory::Memory;
 use crate::metrics::{self, Metrics};
 use crate::plan::{AdminPlan, ListenerPlan, Plan};
-use crate::upstream;
 
 use addresses::Addresses;
 use client_address::Trusted;
 use connection::Context;
 use ingress::Border;
-use listener::{Listener, Serving};
+use listener::{Ending, Listener, Serving, Work};
 use shutdown::Drained;
+use sockets::{Inherited, Leaving};
 use tls::{CertificateError, Tickets};
 use tunnel::Tunnels;
 use watch::{Limits, ListenerId, Watch};
@@ -105,7 +107,14 @@ pub struct Server {
     tickets: Tickets,
     /// How many listeners there have been.
     listener_count: AtomicU64,
+    /// Sockets that were handed over to us.
+    inherited: Inherited,
+    listening: TaskTracker,
     connections: TaskTracker,
+    /// Connections that come after their listener was told to leave.
+    late: TaskTracker,
+    /// Has listeners whose socket was handed over let go of it.
+    let_go: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -116,6 +125,9 @@ struct Bound {
     plan: ListenerPlan,
     address: SocketAddr,
     serving: Arc<ArcSwap<Serving>>,
+    leaving: Leaving,
+    leave: CancellationToken,
+    /// Ends it without waiting for what is on its way.
     stop: CancellationToken,
 }
 
@@ -133,6 +145,14 @@ impl Server {
     /// # Errors
     /// When an address, a certificate, an upstream or the log cannot be used. Nothing is left running then.
     pub async fn start(plan: Plan) -> Result<Self, StartError> {
+        Self::start_on(plan, Inherited::default()).await
+    }
+
+    /// The same, on sockets that were handed over, where they are the plan's.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn start_on(plan: Plan, inherited: Inherited) -> Result<Self, StartError> {
         let metrics = Metrics::default();
         metrics::process::register(&metrics);
         let log = LogWriter::start(&plan.log, &metrics).map_err(StartError::Log)?;
@@ -157,7 +177,11 @@ impl Server {
             slots: Arc::new(Semaphore::new(plan.server.max_connections.min(Semaphore::MAX_PERMITS))),
             addresses_open: Addresses::default(),
             tickets: Tickets::default(),
+            inherited,
+            listening: TaskTracker::new(),
             connections: TaskTracker::new(),
+            late: TaskTracker::new(),
+            let_go: stop.child_token(),
             stop: stop.clone(),
             plan: plan.clone(),
             first: plan.clone(),
@@ -165,6 +189,7 @@ impl Server {
         };
         let bind = |listener| server.bind(&plan, listener);
         let fresh: Vec<_> = plan.listeners.iter().map(bind).collect::<Result<_, _>>()?;
+        server.inherited.warn_of_unused(&plan.listeners);
         server.admin = server.serve_admin(&plan)?;
         tokio::spawn(stop.run_until_cancelled_owned(watch.run()));
         // The sockets listen already: whoever reads that they do may ask whether we are ready.
@@ -217,7 +242,7 @@ impl Server {
         // Nothing is changed before all that can fail has been done.
         let fates = self.fates(&plan)?;
         self.gateway.swap(&plan)?;
-        warn_of_restarts(&self.first, &plan);
+        reload::warn_of_restarts(&self.first, &plan);
         let mut before: Vec<Option<Bound>> =
             std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
         for (listener, fate) in plan.listeners.iter().zip(fates) {
@@ -233,7 +258,10 @@ impl Server {
         }
         for removed in before.into_iter().flatten() {
             info!(address = %removed.address, "no longer listening");
-            removed.stop.cancel();
+            removed.leave.cancel();
+            if removed.leaving == Leaving::HandsBack {
+                removed.stop.cancel();
+            }
             self.watch.drain_listener(removed.id);
         }
         self.addresses = self.listeners.iter().map(|bound| bound.address).collect();
@@ -246,7 +274,8 @@ impl Server {
         let mut left: Vec<usize> = (0..self.listeners.len()).collect();
         let fate = |listener: &ListenerPlan| {
             let same = |index: &usize| {
-                self.listeners.get(*index).is_some_and(|old| old.plan.address == listener.address)
+                let old = self.listeners.get(*index).map(|old| &old.plan);
+                old.is_some_and(|old| old.address == listener.address && old.socket == listener.socket)
             };
             Ok(match left.iter().position(same).map(|at| left.remove(at)) {
                 Some(index) => {
@@ -264,11 +293,17 @@ impl Server {
     pub async fn stop(self, impatient: impl Future<Output = ()>) -> Drained {
         self.lifecycle.draining();
         for listener in &self.listeners {
-            listener.stop.cancel();
+            listener.leave.cancel();
         }
-        let timeout = self.plan.server.drain_timeout;
-        let drained =
-            shutdown::drain(&self.watch, &self.connections, &self.tunnels, timeout, impatient).await;
+        let work = shutdown::Work {
+            watch: &self.watch,
+            listening: &self.listening,
+            connections: &self.connections,
+            late: &self.late,
+            tunnels: &self.tunnels,
+            let_go: &self.let_go,
+        };
+        let drained = shutdown::drain(work, self.plan.server.drain_timeout, impatient).await;
         self.stop.cancel();
         if let Some(log) = self.shared.log.clone() {
             // Waits for its thread to write what is left.
@@ -282,30 +317,32 @@ impl Server {
         let id = ListenerId(self.listener_count.fetch_add(1, Ordering::Relaxed));
         let serving = self.serving(plan, listener, id)?;
         let address = listener.address;
-        let socket = Listener::bind(address, &self.shared.metrics).map_err(|error| StartError::Bind {
-            key: "listener.address",
-            address,
-            error,
-        })?;
+        let socket = Listener::bind(listener, &self.inherited, &self.shared.metrics)
+            .map_err(|error| StartError::Bind { key: "listener.address", address, error })?;
+        let leaving = socket.leaving();
+        let above = if leaving == Leaving::HandsBack { &self.let_go } else { &self.stop };
         let bound = Bound {
             id,
             plan: listener.clone(),
             address: socket.address(),
             serving: Arc::new(ArcSwap::from_pointee(serving)),
-            stop: self.stop.child_token(),
+            leaving,
+            leave: CancellationToken::new(),
+            stop: above.child_token(),
         };
         Ok((socket, bound))
     }
 
     fn accept(&self, listener: Listener, bound: Bound) -> Bound {
         info!(address = %bound.address, tls = !bound.plan.certificates.is_empty(), "listening");
-        let accepting = listener.run(
-            bound.serving.clone(),
-            self.slots.clone(),
-            self.connections.clone(),
-            bound.stop.clone(),
-        );
-        tokio::spawn(accepting);
+        let work = Work {
+            serving: bound.serving.clone(),
+            slots: self.slots.clone(),
+            connections: self.connections.clone(),
+            late: self.late.clone(),
+        };
+        let ending = Ending { leave: bound.leave.clone(), stop: bound.stop.clone() };
+        self.listening.spawn(listener.run(work, ending));
         bound
     }
 
@@ -339,57 +376,20 @@ impl Server {
         let Some(AdminPlan { address, token }) = plan.admin.clone() else { return Ok(None) };
         let state = AdminState::new(self.shared.metrics.clone(), self.lifecycle.clone(), {
             let gateway = self.gateway.clone();
-            move || snapshot(&gateway)
+            move || admin::snapshot(&gateway)
         })
         .with_caches(admin::GatewayCaches(self.gateway.clone()), token);
-        let bound = admin::serve(address, state, self.stop.child_token())
-            .map_err(|error| StartError::Bind { key: "admin.listen", address, error })?;
-        info!(address = %bound, "admin");
-        Ok(Some(bound))
-    }
-}
-
-/// What the admin API shows of the gateway.
-fn snapshot(gateway: &Gateway) -> Snapshot {
-    let table = gateway.table();
-    let route = |route: &Route| RouteStatus { name: route.name.clone(), upstream: route.upstream.clone() };
-    let endpoint = |status: upstream::EndpointStatus| EndpointStatus {
-        endpoint: status.name.to_string(),
-        state: match (status.unhealthy, status.ejected) {
-            (true, _) => EndpointState::Unhealthy,
-            (false, true) => EndpointState::Ejected,
-            (false, false) => EndpointState::Healthy,
-        },
-        in_flight: status.in_flight as u64,
-    };
-    let origin = |(name, origin): (&String, &Arc<Origin>)| UpstreamStatus {
-        name: name.clone(),
-        endpoints: origin.upstream.endpoints_status().into_iter().map(endpoint).collect(),
-    };
-    Snapshot {
-        config_generation: gateway.generation(),
-        routes: table.routes().map(route).collect(),
-        upstreams: table.origins().iter().map(origin).collect(),
+        // A process that is about to replace another one gets the address when that is gone.
+        let patient = plan.listeners.iter().any(|listener| listener.reuse_port);
+        admin::serve(address, state, patient, self.stop.child_token()).map_err(|error| StartError::Bind {
+            key: "admin.listen",
+            address,
+            error,
+        })
     }
 }
 
 /// How many processors there are for us.
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
-}
-
-/// What a reload cannot change.
-fn warn_of_restarts(old: &Plan, new: &Plan) {
-    let changed = [
-        ("server.workers", old.server.workers != new.server.workers),
-        ("server.max_connections", old.server.max_connections != new.server.max_connections),
-        ("admin", old.admin != new.admin),
-        ("log", old.log != new.log),
-        ("server.memory_limit", old.server.memory_limit != new.server.memory_limit),
-        ("cache", old.store != new.store),
-        ("compress", old.kept != new.kept),
-    ];
-    for (key, _) in changed.into_iter().filter(|(_, changed)| *changed) {
-        warn!(key, "changed, which needs a restart");
-    }
 }

@@ -1,16 +1,20 @@
-//! Watches the config file, and those that it names, and says when to read them again.
+//! Watches the config file, and those that it names, and says when to read them again; and what a new config
+//! cannot change.
 //!
 //! Folders are watched, not files: editors and renewals replace files, and Kubernetes swaps a symbolic link
 //! beside them. Events come in bursts, so the last one of a burst counts.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tracing::warn;
+
+use crate::plan::Plan;
 
 /// How long after the last event of a burst the files are read.
 const QUIET: Duration = Duration::from_millis(200);
@@ -123,6 +127,28 @@ fn fingerprint(file: &Path) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     std::fs::read(file).ok()?.hash(&mut hasher);
     Some(hasher.finish())
+}
+
+/// Which addresses may be another process's too, of those that are bound.
+fn shared_ports(plan: &Plan) -> Vec<(SocketAddr, bool)> {
+    plan.listeners.iter().map(|listener| (listener.address, listener.reuse_port)).collect()
+}
+
+/// Says what a reload cannot change.
+pub(super) fn warn_of_restarts(old: &Plan, new: &Plan) {
+    let changed = [
+        ("server.workers", old.server.workers != new.server.workers),
+        ("server.max_connections", old.server.max_connections != new.server.max_connections),
+        ("admin", old.admin != new.admin),
+        ("log", old.log != new.log),
+        ("server.memory_limit", old.server.memory_limit != new.server.memory_limit),
+        ("cache", old.store != new.store),
+        ("compress", old.kept != new.kept),
+        ("listener.reuse_port", shared_ports(old) != shared_ports(new)),
+    ];
+    for (key, _) in changed.into_iter().filter(|(_, changed)| *changed) {
+        warn!(key, "changed, which needs a restart");
+    }
 }
 
 #[cfg(test)]

@@ -290,6 +290,49 @@ mod tests {
         assert_eq!(before.order(), Order::End);
     }
 
+    /// What a client has sent before it could know is answered (RFC 9112 §9.6 asks no less of it).
+    #[test]
+    fn a_connection_that_is_to_end_waits_for_what_is_on_its_way() {
+        let limits = Limits { head: 1000, idle: 1000, write: 1000, age: 1_000_000, rate: 0 };
+        let one_request = |watched: &Watched| {
+            watched.bytes_read();
+            watched.request_begins(false);
+            watched.request_ends();
+        };
+        // What it has done, and after how many ticks it may end.
+        type Case<'a> = (&'a str, &'a dyn Fn(&Watched), Option<u32>);
+        let cases: [Case<'_>; 7] = [
+            ("new", &|_| {}, Some(20)),
+            ("new, HTTP/2", &|watched| watched.speaks_http2(), Some(20)),
+            ("used", &one_request, Some(20)),
+            ("in a head", &Watched::bytes_read, None),
+            ("busy", &|watched| assert_eq!(watched.request_begins(false), 1), None),
+            (
+                "used, HTTP/2",
+                &|watched| {
+                    watched.speaks_http2();
+                    one_request(watched);
+                },
+                Some(0),
+            ),
+            ("new, with a short `idle_timeout`", &|_| {}, Some(5)),
+        ];
+        for (case, prepare, after) in cases {
+            let watch = Watch::default();
+            let limits = if case.contains("short") { Limits { idle: 5, ..limits } } else { limits };
+            let watched = watch.enlist(limits, ListenerId(0));
+            prepare(&watched);
+            watch.drain();
+            let found = (0..100).find(|_| {
+                watched.may_end() || {
+                    watch.look();
+                    false
+                }
+            });
+            assert_eq!(found, after, "{case}");
+        }
+    }
+
     #[test]
     fn one_listener_is_drained_alone() {
         let watch = Watch::default();

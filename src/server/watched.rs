@@ -10,6 +10,9 @@ use super::watch::{Limits, ListenerId, Shared, TICK};
 /// does not cost their buffers, and seldom enough not to cost those that ask again.
 const REST: u32 = 2;
 
+/// For how many ticks a connection that is to end waits for a request that may be on its way: two seconds.
+const GRACE: u32 = 20;
+
 /// How many ticks a client may be slower than [`Limits::rate`]: ten seconds.
 const SLOW_TICKS: u32 = 100;
 
@@ -33,7 +36,7 @@ pub enum Phase {
 pub enum Order {
     /// Go on.
     None = 0,
-    /// Finish what is in flight, take nothing new.
+    /// Finish what is in flight, and end once nothing more can be on its way ([`Watched::may_end`]).
     Drain = 1,
     /// The head took too long: say so and end.
     HeadTimeout = 2,
@@ -290,8 +293,26 @@ impl Watched {
             && !self.is_handed_over()
     }
 
+    /// Whether a connection that is to end may be told so now. What a client has sent before it knew is
+    /// answered: the first request of a new connection, and the next one of a connection that has just been
+    /// used, for the head of its last response may not have said that there is no other. HTTP/2 says itself
+    /// which requests it has taken (RFC 9113 §6.8), once there was one.
+    pub fn may_end(&self) -> bool {
+        let passed = self.watch.tick().wrapping_sub(self.since.load(Ordering::Relaxed));
+        let begun = begun(self.requests.load(Ordering::Relaxed)) > 0;
+        match self.phase() {
+            Phase::Busy | Phase::Idle if begun && self.http2.load(Ordering::Relaxed) => true,
+            Phase::New | Phase::Idle => passed >= GRACE.min(self.limits.idle),
+            // Its answer says that it is the last.
+            Phase::Head | Phase::Busy => false,
+        }
+    }
+
     /// Looks at the connection, once a tick: gives an order if it takes too long over something.
     pub(super) fn look(&self, tick: u32) {
+        if self.order() == Order::Drain && self.in_flight() == 0 && self.may_end() {
+            self.wake();
+        }
         self.suggest_rest(tick);
         self.time_reader();
         if let Some(order) = self.overdue(tick) {

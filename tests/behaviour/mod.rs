@@ -32,6 +32,7 @@ mod quota;
 mod ranges;
 mod reload;
 mod resilience;
+mod rolling_restart;
 mod routing;
 mod secrets;
 mod secure;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -48,28 +49,39 @@ impl Gateway {
 
     /// Runs a config, which must listen on port 0 and have an `[admin]` address on port 0.
     pub fn start(config: &str) -> Self {
-        Self::start_with(config, program())
+        Self::start_with(config, program(), &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with_arguments(config: &str, arguments: &[&str]) -> Self {
+        Self::start_with(config, program(), arguments)
+    }
+
+    /// The same, handed a socket by this name as a service manager does it.
+    pub fn start_on(config: &str, socket: &TcpListener, name: &str) -> Self {
+        // The shell becomes the gateway, so its process id is the gateway's.
+        let script = format!(
+            "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES={name}; exec \"$@\""
+        );
+        let mut shell = in_shell(&script);
+        shell.stdin(OwnedFd::from(socket.try_clone().unwrap()));
+        Self::start_with(config, shell, &[])
     }
 
     /// The same, as this shell script runs it: `"$@"` is the gateway, which must take the shell's place
     /// (`exec`).
     pub fn start_in_shell(config: &str, script: &str) -> Self {
-        let program = program();
-        let mut shell = Command::new("sh");
-        shell.args(["-c", script, "sh"]).arg(program.get_program());
-        for (name, _) in program.get_envs() {
-            shell.env_remove(name);
-        }
-        Self::start_with(config, shell)
+        Self::start_with(config, in_shell(script), &[])
     }
 
-    fn start_with(config: &str, mut command: Command) -> Self {
+    fn start_with(config: &str, mut command: Command, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("forebay.toml");
         std::fs::write(&path, config).unwrap();
-        command.arg("run").arg("-c").arg(&path);
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        command.arg("run").arg("-c").arg(&path).args(arguments);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        // A descriptor that was given to the child is no longer ours to keep open.
+        drop(command);
         let log = Arc::new(Mutex::new(Vec::new()));
         let (lines, arrived) = channel();
         let stderr = child.stderr.take().unwrap();
@@ -99,7 +111,7 @@ impl Gateway {
                 Err(RecvTimeoutError::Timeout) => panic!("it does not listen:\n{}", self.log()),
             };
             let Some(address) = listening(&line) else { continue };
-            if line.contains("admin") {
+            if is_admin(&line) {
                 self.admin = address;
             } else {
                 self.addresses.push(address);
@@ -116,7 +128,7 @@ impl Gateway {
     /// Every address it ever said it listens on, in that order, its admin pages aside.
     pub fn said(&self) -> Vec<SocketAddr> {
         let log = self.log();
-        log.lines().filter(|line| !line.contains("admin")).filter_map(listening).collect()
+        log.lines().filter(|line| !is_admin(line)).filter_map(listening).collect()
     }
 
     /// The same, once they are so many: what it writes is read by a thread of its own.
@@ -229,12 +241,25 @@ impl Gateway {
 /// The program, without the settings of whoever runs the tests, which are none of a test's.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    command.stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("FOREBAY_")) {
+        let ours = ["FOREBAY_", "LISTEN_", "NOTIFY_SOCKET"];
+        if name.to_str().is_some_and(|name| ours.iter().any(|ours| name.starts_with(ours))) {
             command.env_remove(name);
         }
     }
     command
+}
+
+/// The program as a shell script runs it, as `"$@"`.
+fn in_shell(script: &str) -> Command {
+    let program = program();
+    let mut shell = Command::new("sh");
+    shell.stdin(Stdio::null()).args(["-c", script, "sh"]).arg(program.get_program());
+    for (name, _) in program.get_envs() {
+        shell.env_remove(name);
+    }
+    shell
 }
 
 impl Drop for Gateway {
@@ -249,10 +274,15 @@ impl Drop for Gateway {
 
 /// The address in a line that says where the gateway or its admin pages listen, be it text or JSON.
 fn listening(line: &str) -> Option<SocketAddr> {
-    let says_so = line.contains("listening") || line.contains("admin");
+    let says_so = line.contains("listening") || is_admin(line);
     let (_, after) = says_so.then(|| line.split_once("address"))??;
     let after = after.trim_start_matches(['"', '=', ':', ' ']);
     after.split(['"', ' ', ',', '}']).next()?.parse().ok()
+}
+
+/// Whether a line says where the admin pages are.
+fn is_admin(line: &str) -> bool {
+    line.contains(" admin address=") || line.contains("\"message\":\"admin\"")
 }
 
 /// A reading of all metrics.
