@@ -249,7 +249,7 @@ fn answer(
         cache.purge = PurgePlan::plan(&config.cache.purge, &Path::root(), &mut Report::new());
     }
     if let Some(methods) = &auth.methods {
-        cache.serve_consumers(&methods.header, methods.public_cache, auth.takes_authorization());
+        cache.serve_consumers(&auth.told_fields(), methods.public_cache, auth.takes_authorization());
     }
     let retry = retry::plan::plan(&route.retry, &at.key("retry"), report);
     let hedge = route.hedge.as_ref().map(|config| hedge::plan(config, &at.key("hedge"), report));

@@ -65,6 +65,7 @@ async fn a_stored_answer_is_told_to_each_origin_in_its_own_words() {
         ("access-control-allow-origin", "https://upstream.example"),
         ("access-control-allow-credentials", "true"),
         ("access-control-expose-headers", "x-upstream"),
+        ("etag", "\"1\""),
     ];
     let origin = Origin::always(Reply::new(200, &said, "x")).await;
     let rules = "origins = [\"https://app.example.com\", \"https://other.example.com\"], expose = [\"etag\"]";
@@ -78,6 +79,11 @@ async fn a_stored_answer_is_told_to_each_origin_in_its_own_words() {
         assert_eq!(answer.field("access-control-expose-headers"), granted.map(|_| "etag"));
         assert!(varies(&answer, "origin"), "{answer:?}");
         assert_eq!(answer.text(), "x");
+        // RFC 9110 §15.4.5: a 304 has the `Vary` that the 200 would have had.
+        let fields = [&fields[..], &[("if-none-match", "\"1\"")]].concat();
+        let answer = ask(gateway.address, "GET", "/", &fields).await;
+        assert_eq!((answer.status(), grants(&answer)), (304, (granted, None)), "{page:?}");
+        assert!(varies(&answer, "origin"), "{answer:?}");
     }
     assert_eq!(origin.asked().len(), 1);
 }

@@ -379,6 +379,26 @@ async fn stored_answers_of_the_unnamed_do_not_cross() {
     assert_eq!(origin.asked().len(), 2);
 }
 
+/// What the service says of somebody decides what the origin answers: another role, another entry.
+#[tokio::test]
+async fn stored_answers_go_by_what_the_service_says() {
+    let origin = Origin::start(|request, before| {
+        let team = request.field("x-team").unwrap_or("none").to_owned();
+        Reply::new(200, &[("cache-control", "public, max-age=60")], format!("{team} {before}"))
+    })
+    .await;
+    let service = Origin::start(|_, before| {
+        let team = if before < 2 { "blue" } else { "red" };
+        Reply::new(200, &[("x-user", "alice"), ("x-team", team)], "")
+    })
+    .await;
+    let gateway = Gateway::start(&with_service(&origin, &service, ""));
+    for expected in ["blue 0", "blue 0", "red 1", "red 1"] {
+        let answer = ask(gateway.address, "GET", "/", &[("cookie", "session=alice")]).await;
+        assert_eq!(answer.text(), expected);
+    }
+}
+
 /// Several ways in: the first credential that is there counts, and one that is wrong is no reason to go on.
 #[tokio::test]
 async fn several_methods_on_one_route() {

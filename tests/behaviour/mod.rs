@@ -11,7 +11,7 @@ mod cache_metrics;
 mod compression;
 mod connections;
 mod cors;
-mod credentials;
+pub mod credentials;
 mod deadline;
 mod ejection;
 mod fallback;

@@ -165,3 +165,31 @@ async fn limits_count_claims() {
         assert_eq!(answer.status(), expected, "{name} {tenant}");
     }
 }
+
+/// RFC 9111 §3.5; and what is stored is for the consumer, and for the claims that the origin was told of it.
+#[tokio::test]
+async fn stored_answers_do_not_cross_tokens() {
+    let issuer = Issuer::new("a");
+    for (cache_control, more, asked) in [
+        ("max-age=60", "", 6),
+        ("public, max-age=60", "", 3),
+        ("max-age=60", ", forward = false", 6),
+        ("public, max-age=60", ", forward = false", 3),
+    ] {
+        let origin = Origin::start(move |_, before| {
+            Reply::new(200, &[("cache-control", cache_control)], before.to_string())
+        })
+        .await;
+        let told = format!(", headers = {{ x-role = 'role' }}{more}");
+        let gateway = Gateway::before(origin.address, &route(&issuer.set(), &told)).await;
+        for (name, role) in [("alice", "user"), ("bob", "user"), ("alice", "admin")].repeat(2) {
+            let token = issuer.token_with(name, 60, &json!({ "role": role }), None);
+            let answer = ask(gateway.address, "GET", "/", &[("authorization", &token)]).await;
+            // It says which question it answered.
+            let answered = &origin.asked()[answer.text().parse::<usize>().unwrap()].request;
+            let whose = (answered.field("x-consumer"), answered.field("x-role"));
+            assert_eq!(whose, (Some(name), Some(role)), "{cache_control}{more}");
+        }
+        assert_eq!(origin.asked().len(), asked, "{cache_control}{more}");
+    }
+}

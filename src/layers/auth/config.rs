@@ -48,7 +48,7 @@ pub struct AuthConfig {
     /// What the challenges of a 401 call the route.
     pub realm: String,
     /// Whether answers are the same for all consumers, so that they share what is stored. Else each has
-    /// entries of its own.
+    /// entries of its own, and for other claims (`jwt.headers`, `forward.response_headers`) other ones.
     pub public_cache: bool,
 }
 

@@ -1,13 +1,15 @@
 //! API keys: found in a request, taken out of it, and looked up by their SHA-256.
 //!
-//! The keys themselves are nowhere: the config has digests, and a digest is what is looked up. That a look-up
-//! of a digest takes longer or shorter tells nothing about a key, as nobody can choose what a digest begins
-//! with. A key that is not known and one whose consumer is disabled are the same.
+//! The keys themselves are nowhere: the config has digests, and a digest is what is looked up. How long that
+//! takes tells nothing about a key: which ones are compared depends on a hash of the digest under seeds that
+//! nobody knows, and the comparison takes the same time wherever two differ. A key that is not known and one
+//! whose consumer is disabled are the same.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{constant_time, digest};
 use http::uri::PathAndQuery;
 use http::{HeaderName, header};
 
@@ -29,9 +31,21 @@ pub struct KeysPlan {
     pub forward: bool,
 }
 
-/// The SHA-256 of a key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The SHA-256 of a key. Two are compared in constant time.
+#[derive(Clone, Copy, Eq)]
 pub struct KeyDigest([u8; 32]);
+
+impl PartialEq for KeyDigest {
+    fn eq(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl Hash for KeyDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl KeyDigest {
     /// Of a key.

@@ -16,9 +16,10 @@
 //! What surprises:
 //! - Who a request is from is told in a header field (`auth.header`), as upstreams are, and limits and cache
 //!   read it there. So on *every* route of a config that has such a field, clients' own is removed.
-//! - Stored answers are kept a consumer apart: that field is part of the key, unless `public_cache`. Beside
-//!   that RFC 9111 §3.5 holds: an answer to a request that came with `Authorization` is stored only where it
-//!   says that it may be, also where the gateway took the field away.
+//! - Stored answers are kept a consumer apart: that field is part of the key, unless `public_cache`, and so
+//!   are the others that the upstream is told of a consumer in (claims, what a service says). Beside that RFC
+//!   9111 §3.5 holds: an answer to a request that came with `Authorization` is stored only where it says that
+//!   it may be, also where the gateway took the field away.
 //! - One credential counts: the key, or else `Authorization`, or else what the service says. One that is
 //!   there and wrong is refused, whatever comes after it.
 //! - Consumers have one name each, whoever vouches for it: a route that takes keys and tokens trusts the

@@ -1,7 +1,7 @@
 //! Validated authentication: what a route's guard is built from, and what decides whether it survives a
 //! reload.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
@@ -102,6 +102,17 @@ impl AuthPlan {
         Some(&self.methods.as_ref()?.header)
     }
 
+    /// All fields that the upstream is told in what the gateway knows of the consumer: its answer may be
+    /// another for each of their values.
+    pub fn told_fields(&self) -> Vec<HeaderName> {
+        let copied = self.methods.as_ref().and_then(|methods| methods.forward.as_ref());
+        let copied = copied.into_iter().flat_map(|forward| &forward.copy);
+        let claims = self.told_claims().iter().map(|(field, _)| field);
+        // A service may change the credentials; RFC 9111 §3.5 is about those.
+        let told = self.consumer_field().into_iter().chain(claims).chain(copied);
+        told.filter(|name| **name != header::AUTHORIZATION).cloned().collect()
+    }
+
     /// The claims of tokens that the upstream is told, and in which fields.
     pub fn told_claims(&self) -> &[(HeaderName, String)] {
         let jwt = self.methods.as_ref().and_then(|methods| methods.jwt.as_ref());
@@ -122,7 +133,7 @@ pub fn plan_consumers(
     report: &mut Report,
 ) -> Consumers {
     let mut plans: Vec<ConsumerPlan> = Vec::new();
-    let mut seen: BTreeMap<KeyDigest, &str> = BTreeMap::new();
+    let mut seen: HashMap<KeyDigest, &str> = HashMap::new();
     for (name, config) in configs {
         let at = at.key(name);
         let mut keys = Vec::new();

@@ -1,4 +1,5 @@
 mod fetched;
+mod passwords;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,6 +119,24 @@ fn digests() {
         assert_eq!(KeyDigest::parse(&text), good.then(|| KeyDigest::of(b"secret")), "{text}");
     }
     assert_eq!(format!("{:?}", KeyDigest::of(b"secret")), "KeyDigest(..)");
+}
+
+/// The digest decides, all of it.
+#[test]
+fn keys_are_compared_by_their_digests() {
+    let alice = identity::Consumer::new("alice").unwrap();
+    let ring = keys::Keyring::new([(KeyDigest::of(b"secret"), alice)].into_iter());
+    for (key, known) in
+        [("secret", true), ("Secret", false), ("secre", false), ("secret ", false), ("", false)]
+    {
+        assert_eq!(ring.find(&KeyDigest::of(key.as_bytes())).is_some(), known, "{key}");
+    }
+    let hex = sha256("secret");
+    let flip = |at: usize| if &hex[at..=at] == "0" { "1" } else { "0" };
+    for at in 0..hex.len() {
+        let other = format!("{}{}{}", &hex[..at], flip(at), &hex[at + 1..]);
+        assert_ne!(KeyDigest::parse(&other), KeyDigest::parse(&hex), "{at}");
+    }
 }
 
 /// What a key is found in, and what is left of the request.

@@ -6,17 +6,23 @@ use super::config::AuthorizationUse;
 use super::plan::CachePlan;
 
 impl CachePlan {
-    /// Takes the requests for those of consumers, whose names are in `header`. They share answers where these
-    /// are `public`, or else have entries of their own. `authorized` says whether they proved who they are in
-    /// `Authorization`, which was taken out.
-    pub fn serve_consumers(&mut self, header: &HeaderName, public: bool, authorized: bool) {
+    /// Takes the requests for those of consumers, of whom the upstream is told in the fields `told`: names,
+    /// claims, roles. They share answers where these are `public`, or else have entries of their own, as many
+    /// as there are values. `authorized` says whether they proved who they are in `Authorization`, which was
+    /// taken out.
+    pub fn serve_consumers(&mut self, told: &[HeaderName], public: bool, authorized: bool) {
         if public {
             if self.authorization == AuthorizationUse::Explicit {
                 self.authorization = AuthorizationUse::Shared;
             }
-        } else if !self.key.headers.contains(header) {
-            let headers = self.key.headers.iter().chain([header]).cloned();
-            self.key.headers = headers.collect();
+        } else {
+            let mut headers = self.key.headers.to_vec();
+            for name in told {
+                if !headers.contains(name) {
+                    headers.push(name.clone());
+                }
+            }
+            self.key.headers = headers.into();
         }
         self.authorized = authorized;
     }
