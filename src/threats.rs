@@ -51,7 +51,7 @@
 //! | content on GET, methods in disguise, HEAD for GET | passed on, not stored | RFC 9110 §9.3.1 | `hostile::cache::methods::content_on_a_get`, `hostile::cache::methods::methods_in_disguise`, `hostile::cache::methods::head_is_no_get` |
 //! | denial of service by stored errors | errors are stored only where something says so | RFC 9111 §4.2.2 | `hostile::cache::errors::errors_that_say_nothing_of_freshness`, `hostile::cache::errors::what_provokes_errors` |
 //! | deception: a private answer under a public name | nothing is stored by its name; what is for one client is left alone | RFC 9111 §3.5 | `hostile::cache::targets::names_of_files`, `hostile::cache::storing::responses_for_one_client` |
-//! | one consumer's answer for another | consumers are part of the key | RFC 9111 §3.5 | `behaviour::auth::stored_answers_do_not_cross_consumers`, `behaviour::auth::requests_of_two_consumers_are_not_collapsed` |
+//! | one consumer's answer for another | consumers are part of the key | RFC 9111 §3.5 | `behaviour::auth::stored_answers_do_not_cross_consumers`, `behaviour::auth::requests_of_two_consumers_are_not_collapsed`, `behaviour::token_keys::stored_answers_do_not_cross_tokens` |
 //! | ranges and conditions that shape what others get | never part of a fill | RFC 9111 §3.3 | `hostile::cache::errors::ranges_and_conditions_do_not_shape_a_fill` |
 //! | hanging on to somebody who never gets an answer | followers go alone | | `hostile::cache::collapse::nobody_waits_for_ever`, `hostile::cache::collapse::the_first_one_leaves` |
 //! | response splitting | the origin's answer is 502, and not stored | RFC 9112 §11.1 | `hostile::cache::splitting::what_comes_behind_a_response`, `hostile::cache::splitting::responses_that_do_not_hold_together` |
@@ -70,7 +70,7 @@
 //! | too many requests | limits, then a bounded queue, then 503 | RFC 6585 §4 | `behaviour::resilience::a_limit_counts_by_its_key`, `behaviour::resilience::a_full_queue_sheds`, `behaviour::resilience::a_long_wait_in_the_queue_ends` |
 //! | a storm of retries | a budget an upstream | | `behaviour::resilience::the_budget_bounds_retries_when_everything_fails` |
 //! | answers that take long to compress | off the event loop, a few at a time; once for what is stored | | `behaviour::compression::a_large_body_holds_nobody_up`, `behaviour::compression::many_at_once_have_one_encoder`, `behaviour::compression::without_memory_nothing_is_encoded` |
-//! | decompression bombs | nothing is decompressed | | `behaviour::compression::some_answers_are_never_encoded` |
+//! | decompression bombs | nothing is decompressed | | `hostile::bombs::nobody_unpacks_what_an_origin_has_packed`, `hostile::bombs::nobody_unpacks_keys` |
 //!
 //! # What an origin may do
 //!

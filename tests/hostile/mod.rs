@@ -41,6 +41,7 @@ macro_rules! host {
 }
 
 mod answers;
+mod bombs;
 mod cache;
 mod chunks;
 mod fields;
