@@ -32,7 +32,7 @@ impl PartTarget {
     ///
     /// # Errors
     /// What cannot be a path, because captured values make it too long or ambiguous.
-    pub(super) fn expand(&self, target: &Target, params: &Params) -> Result<PathAndQuery, TargetError> {
+    pub fn expand(&self, target: &Target, params: &Params) -> Result<PathAndQuery, TargetError> {
         let mut path = String::new();
         for part in &self.path {
             match part {

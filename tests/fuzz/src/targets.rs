@@ -11,6 +11,7 @@ use forebay::http::coding::{Coding, Encoder, Level, Then};
 use forebay::http::normalize::{self, PathRules};
 use forebay::http::template::{self, Part};
 use forebay::http::{Scheme, Target};
+use forebay::layers::aggregate::{self, config::PartConfig};
 use forebay::layers::cache::directives::{DELTA_MAX, RequestDirectives, ResponseDirectives};
 use forebay::layers::cache::key::{KeyRules, Pattern, QueryRules};
 use forebay::layers::cache::partial::Strong;
@@ -22,6 +23,7 @@ use forebay::layers::cache::{dates, targeted};
 use forebay::layers::compress::accept::Accept;
 use forebay::memory::{Memory, Use};
 use forebay::plan::Plan;
+use forebay::report::{Path, Report};
 use forebay::server::client_address::{self, Trusted};
 use forebay::units::{Rate, Size, Time};
 use http::uri::PathAndQuery;
@@ -29,16 +31,21 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 #[path = "connection.rs"]
 mod connection;
+#[path = "wire.rs"]
+mod wire;
 
 pub use connection::connection;
+pub use wire::{certificate, framing, proxy, token};
 
 /// A target's name and what it does.
 pub type Fuzzed = (&'static str, fn(&[u8]));
 
 /// All of them; the names are those of the files in `targets/` and of the folders in `corpus/`.
-pub const ALL: [Fuzzed; 16] = [
+pub const ALL: [Fuzzed; 21] = [
     ("accept", accept),
+    ("aggregate", aggregate),
     ("authority", authority),
+    ("certificate", certificate),
     ("conditions", conditions),
     ("config", config),
     ("connection", connection),
@@ -46,11 +53,14 @@ pub const ALL: [Fuzzed; 16] = [
     ("directives", directives),
     ("encoder", encoder),
     ("forwarded", forwarded),
+    ("framing", framing),
     ("key", key),
+    ("proxy", proxy),
     ("range", range),
     ("search", search),
     ("target", target),
     ("template", template),
+    ("token", token),
     ("units", units),
     ("vary", vary),
 ];
@@ -98,6 +108,39 @@ pub fn accept(data: &[u8]) {
         assert!(names(level.coding.as_str().as_bytes()) || names(b"*"));
     }
     let _ = accept.refuses_identity();
+}
+
+/// Templates of aggregates, a line each: path, parameter that is passed, captured value, what the client asks
+/// for. Whatever was captured is one value in a query, and in a path nothing that leads out of it.
+pub fn aggregate(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut lines = text.splitn(4, '\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (path, parameter, captured, asked) = (line(), line(), line(), line());
+    let part = PartConfig { name: "a".to_owned(), path: path.to_owned(), ..PartConfig::default() };
+    let part = PartConfig { query: vec![parameter.to_owned()], ..part };
+    let mut report = Report::new();
+    let plans = aggregate::plan(&[part], &["x"], &Path::root(), &mut report);
+    let (Some(plan), false) = (plans.first(), report.has_errors()) else { return };
+    let (Some(captured), Some(asked)) = (target_of(captured), target_of(asked)) else { return };
+    let value = captured.path().trim_start_matches('/');
+    let params = [("x".into(), value.into())].into_iter().collect();
+    let Ok(expanded) = plan.target.expand(&asked, &params) else { return };
+    let again =
+        normalize::path_and_query(&expanded, PathRules { merge_slashes: false, ..PathRules::default() });
+    let again = again.expect("normal").unwrap_or_else(|| expanded.clone());
+    assert_eq!(again.path(), expanded.path());
+    assert!(
+        expanded.path().starts_with('/') && expanded.path().split('/').all(|it| it != ".."),
+        "{expanded}"
+    );
+    let written = path.split_once('?').map_or("", |(_, query)| query);
+    let passed = asked.query().unwrap_or_default().split('&');
+    let passed = passed.filter(|it| parameter == "*" || it.split('=').next() == Some(parameter)).count();
+    let most = written.matches('&').count() + usize::from(!written.is_empty()) + passed;
+    let query = expanded.query().unwrap_or_default();
+    assert!(query.split('&').count() <= most.max(1), "{expanded}: {query}");
+    assert!(!expanded.as_str().contains('#'), "{expanded}");
 }
 
 /// Host and port: what is canonical stays so.

@@ -1,0 +1,4 @@
+//! Fuzzes `proxy`: see `src/targets.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| forebay_fuzz::proxy(data));
