@@ -19,6 +19,9 @@ use crate::plan::Plan;
 /// How long after the last event of a burst the files are read.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// How long a burst may be: where a log is written beside the files there may be no quiet for days.
+const BURST_MAX: Duration = Duration::from_secs(2);
+
 /// A file, and what it held when it was read last, as a hash; `None` where it was not there.
 type Seen = (PathBuf, Option<u64>);
 
@@ -85,7 +88,7 @@ impl Changes {
                 return std::future::pending().await;
             }
             self.pending = true;
-            while tokio::time::timeout(QUIET, self.events.recv()).await.is_ok_and(|event| event.is_some()) {}
+            let _ = tokio::time::timeout(BURST_MAX, self.quiet()).await;
             let before = self.seen.clone();
             let now = tokio::task::spawn_blocking(move || read(before)).await.unwrap_or_default();
             self.pending = false;
@@ -94,6 +97,11 @@ impl Changes {
                 return;
             }
         }
+    }
+
+    /// Waits until there has been no event for a while.
+    async fn quiet(&mut self) {
+        while tokio::time::timeout(QUIET, self.events.recv()).await.is_ok_and(|event| event.is_some()) {}
     }
 
     /// Takes note that the files are about to be read for another reason: what they hold now is no change any
@@ -205,5 +213,23 @@ mod tests {
         assert!(tokio::time::timeout(QUIET * 2, changes.next()).await.is_err());
         std::fs::write(&file, "a = 2").unwrap();
         tokio::time::timeout(Duration::from_secs(10), changes.next()).await.unwrap();
+    }
+
+    /// Where something else in the folder changes all the time, like a log.
+    #[tokio::test]
+    async fn a_change_is_seen_where_there_is_no_quiet() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, log) = (folder.path().join("config.toml"), folder.path().join("access.log"));
+        std::fs::write(&file, "a = 1").unwrap();
+        let mut changes = Changes::of(&file, &[]);
+        std::fs::write(&file, "a = 2").unwrap();
+        let noise = tokio::spawn(async move {
+            loop {
+                std::fs::write(&log, "GET /").unwrap();
+                tokio::time::sleep(QUIET / 8).await;
+            }
+        });
+        tokio::time::timeout(Duration::from_secs(20), changes.next()).await.unwrap();
+        noise.abort();
     }
 }
