@@ -176,6 +176,35 @@ async fn what_is_refused_is_not_asked_for() {
     gateway.at_rest().await;
 }
 
+/// A limit a route, whichever protocol the body comes in: where its length is known, the upstream does not
+/// see a byte.
+#[tokio::test]
+async fn a_body_that_is_too_large_for_its_route_reaches_nobody() {
+    let origin = Origin::always(Reply::ok("x")).await;
+    let more = "[[route]]\nname = \"large\"\nmatch = { path = \"/large\" }\nupstream = \"origin\"\nmax_body = \"20B\"";
+    let gateway = Gateway::before(origin.address, &format!("max_body = \"10B\"\n{more}")).await;
+    let mut h2 = crate::support::h2::connect(gateway.address).await;
+    for (target, length, status) in [("/", 11, 413), ("/large", 21, 413), ("/large", 11, 200), ("/", 10, 200)]
+    {
+        let before = origin.asked().len();
+        let body = "y".repeat(length);
+        let mut client = Client::connect(gateway.address).await;
+        client
+            .write(format!("POST {target} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{body}"))
+            .await;
+        assert_eq!(client.response().await.status(), status, "{target} {length}");
+        let (writer, piped) = crate::support::h2::piped();
+        writer.data(body);
+        drop(writer);
+        let request = http::Request::post(format!("http://a{target}")).header("content-length", length);
+        let answer = h2.send_request(request.body(piped).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status, "HTTP/2: {target} {length}");
+        let asked = if status == 413 { 0 } else { 2 };
+        assert_eq!(origin.asked().len() - before, asked, "{target} {length}");
+    }
+    gateway.at_rest().await;
+}
+
 /// RFC 9112 §9.3, §9.5: the answer to half a request reaches the client; its connection is not used again.
 #[tokio::test]
 async fn an_early_answer_is_passed_on_during_the_upload() {
