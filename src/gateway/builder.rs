@@ -191,10 +191,11 @@ impl Builder<'_> {
         if route.auth.is_nothing() {
             return None;
         }
-        let kept = self.before.and_then(|table| table.guards.get(&route.name));
-        let kept = kept.filter(|kept| *kept.plan() == route.auth).cloned();
+        let old = self.before.and_then(|table| table.guards.get(&route.name));
+        let kept = old.filter(|old| *old.plan() == route.auth).cloned();
         let is_new = kept.is_none();
-        let guard = kept.unwrap_or_else(|| Arc::new(Guard::new(route.auth.clone())));
+        let fresh = || Arc::new(Guard::after(route.auth.clone(), old.map(AsRef::as_ref)));
+        let guard = kept.unwrap_or_else(fresh);
         self.guards.insert(route.name.clone(), Arc::clone(&guard));
         let ask = |name: &str| -> Option<Arc<dyn Ask>> {
             let origin = self.origins.get(name)?;

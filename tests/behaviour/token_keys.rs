@@ -89,18 +89,29 @@ async fn keys_of_a_url_rotate_and_outlive_an_outage() {
     assert_eq!(status(&gateway, &old.token("alice", 60)).await, 401);
 }
 
-/// A reload that says nothing new keeps the keys; the issuer may be down then.
+/// A reload keeps the keys, also where it changes who may use the route: the issuer may be down then.
 #[tokio::test]
 async fn keys_of_a_url_outlive_a_reload() {
     let (origin, issuer) = (named("no-store").await, Issuer::new("a"));
     let idp = Origin::always(Reply::ok(issuer.set())).await;
     let url = format!("http://{}/keys", idp.address);
-    let gateway = Gateway::before(origin.address, &route(&url, "")).await;
-    assert_eq!(status(&gateway, &issuer.token("alice", 60)).await, 200);
-    gateway.signal("HUP");
-    gateway.wait_for("forebay_reloads_total", &[("result", "applied")], |count| count == 1.0).await;
+    let config = |route: &str| Gateway::config(origin.address, "", route);
+    let gateway = Gateway::start(&config(&route(&url, "")));
     assert_eq!(status(&gateway, &issuer.token("alice", 60)).await, 200);
     assert_eq!(idp.asked().len(), 1);
+    drop(idp);
+    let reloaded = async |count: f64| {
+        gateway.wait_for("forebay_reloads_total", &[("result", "applied")], |now| now == count).await;
+    };
+    gateway.signal("HUP");
+    reloaded(1.0).await;
+    assert_eq!(status(&gateway, &issuer.token("alice", 60)).await, 200);
+    let other = ", typ = ['at+jwt'], headers = { x-email = 'email' }";
+    for (count, more, expected) in [(2.0, other, 401), (3.0, "", 200)] {
+        gateway.rewrite(&config(&route(&url, more)));
+        reloaded(count).await;
+        assert_eq!(status(&gateway, &issuer.token("alice", 60)).await, expected, "{more}");
+    }
 }
 
 /// A set in a file: what is written there is good at once, without a word to the gateway.

@@ -13,7 +13,7 @@ use super::ask::Ask;
 use super::basic::{Login, Passwords};
 use super::forward::{Decision, Forward};
 use super::identity::{self, Identity};
-use super::jwks::Jwks;
+use super::jwks::{Jwks, JwksPlan};
 use super::jwt::{KeySet, TOKEN_MAX, TokenError, TokenRules};
 use super::keys::{Carried, Keyring};
 use super::methods::KeysFrom;
@@ -96,6 +96,16 @@ enum TokenKeys {
 impl Guard {
     /// A guard of these rules.
     pub fn new(plan: AuthPlan) -> Self {
+        Self::after(plan, None)
+    }
+
+    /// The same in the place of another one, whose fetched keys are good still if they come from the same
+    /// place: at a reload the issuer may be down.
+    pub fn after(plan: AuthPlan, before: Option<&Self>) -> Self {
+        let fetched = |plan: &JwksPlan| match &before?.tokens.as_ref()?.keys {
+            TokenKeys::Fetched(jwks) => Some(jwks).filter(|jwks| jwks.plan() == plan).cloned(),
+            TokenKeys::Fixed(_) => None,
+        };
         let methods = plan.methods.as_ref();
         let consumers = methods.iter().flat_map(|methods| methods.consumers.iter());
         let keys = consumers.flat_map(|one| one.keys.iter().map(|key| (*key, one.consumer.clone())));
@@ -107,7 +117,9 @@ impl Guard {
                 // A validated plan has a good one; of another one, no token is good.
                 KeysFrom::Set(json) => TokenKeys::Fixed(KeySet::parse(json.as_bytes()).unwrap_or_default()),
                 KeysFrom::Secret(secret) => TokenKeys::Fixed(KeySet::secret(secret.reveal().as_bytes())),
-                KeysFrom::Fetched(plan) => TokenKeys::Fetched(Arc::new(Jwks::new(plan.clone()))),
+                KeysFrom::Fetched(plan) => {
+                    TokenKeys::Fetched(fetched(plan).unwrap_or_else(|| Arc::new(Jwks::new(plan.clone()))))
+                }
             },
         });
         let forward = methods.and_then(|methods| methods.forward.clone()).map(Forward::new);

@@ -76,6 +76,11 @@ impl Jwks {
         Self { plan, state: Mutex::default() }
     }
 
+    /// Where it is.
+    pub const fn plan(&self) -> &JwksPlan {
+        &self.plan
+    }
+
     /// The set, while it is good; where it is not young any more, a fetch begins.
     pub fn current(self: &Arc<Self>, ask: &Arc<dyn Ask>, now: Instant) -> Option<Arc<KeySet>> {
         let (set, age) = {
