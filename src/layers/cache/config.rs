@@ -17,14 +17,34 @@ pub struct StoreConfig {
     pub memory: Size,
     /// The largest response body that is stored.
     pub max_object: Size,
+    /// What stays when room is short.
+    pub eviction: EvictionPolicy,
     /// Who may purge with the method `PURGE`, on routes that do not say it.
     pub purge: PurgeConfig,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { memory: Size::mib(256), max_object: Size::mib(8), purge: PurgeConfig::default() }
+        Self {
+            memory: Size::mib(256),
+            max_object: Size::mib(8),
+            eviction: EvictionPolicy::Cost,
+            purge: PurgeConfig::default(),
+        }
     }
+}
+
+/// What stays when room is short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EvictionPolicy {
+    /// What is asked for often, and of what is asked for equally often that which the origin took longer for:
+    /// an arrival counts as up to eight uses, by its cost in proportion to others'. The origin is spared more
+    /// work, and about as many requests are hits.
+    #[default]
+    Cost,
+    /// What is asked for often, whatever it cost: the most hits.
+    Popularity,
 }
 
 /// How a route's responses are cached.

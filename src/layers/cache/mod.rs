@@ -3,10 +3,11 @@
 //! In reading order: [`layer`] decides what can be decided at once; [`fetch`] asks the origin, with
 //! [`flight`]s that many requests share ([`collapse`] says when) and the [`fill`] task that carries one out;
 //! what may be [`share`]d goes through [`pump`]; [`answer`] and [`serve`] make of it what each client gets;
-//! [`invalidate`] watches requests that change things; [`store`] holds every [`entry`], and [`purge`] says
-//! which of them have been given up. What the RFCs say is in pure files: [`key`], [`normalize`], [`vary`],
-//! [`search`], [`structured`], [`directives`], [`targeted`], [`storable`], [`freshness`], [`validate`],
-//! [`range`], [`multipart`], and [`status`] for what the client is told.
+//! [`invalidate`] watches requests that change things; [`store`] holds every [`entry`], [`cost`] says which
+//! stay longer, and [`purge`] which have been given up. What the RFCs say is in pure files: [`key`],
+//! [`normalize`], [`vary`], [`search`], [`structured`], [`directives`], [`targeted`],
+//! [`storable`], [`freshness`], [`validate`], [`range`], [`multipart`], and [`status`] for what the client is
+//! told.
 //!
 //! The choices that the RFCs leave to a cache stand at the top of the file that makes them. In short: nothing
 //! is stored that nobody asked to be stored; what was made for one user, or might be, is left alone; where a
@@ -63,6 +64,7 @@ pub mod collapse;
 pub mod config;
 mod consumers;
 pub mod core;
+pub mod cost;
 pub mod dates;
 pub mod directives;
 pub mod entry;
@@ -91,6 +93,7 @@ pub mod refresh;
 pub mod search;
 pub mod serve;
 pub mod share;
+mod slot;
 pub mod source;
 pub mod stale;
 pub mod status;

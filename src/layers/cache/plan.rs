@@ -11,7 +11,8 @@ use crate::units::Size;
 use super::bypass::BypassRules;
 pub use super::config::Ranges;
 use super::config::{
-    AuthorizationUse, CacheConfig, CookieUse, KeyConfig, QueryKeyConfig, SMaxageStale, StoreConfig, TtlConfig,
+    AuthorizationUse, CacheConfig, CookieUse, EvictionPolicy, KeyConfig, QueryKeyConfig, SMaxageStale,
+    StoreConfig, TtlConfig,
 };
 use super::directives;
 use super::key::{KeyRules, Pattern, QueryRules};
@@ -28,6 +29,8 @@ pub struct StorePlan {
     pub memory: u64,
     /// The largest body stored, in bytes.
     pub max_object: u64,
+    /// What stays when room is short.
+    pub eviction: EvictionPolicy,
 }
 
 /// Validates the store's config at `at`; `limit` is what all bodies may take together.
@@ -55,7 +58,7 @@ pub fn plan_store(config: &StoreConfig, limit: Size, at: &Path, report: &mut Rep
             "half of `server.memory_limit` is a good `memory`",
         );
     }
-    StorePlan { memory, max_object }
+    StorePlan { memory, max_object, eviction: config.eviction }
 }
 
 /// How a route's responses are cached.

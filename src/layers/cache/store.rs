@@ -1,39 +1,48 @@
 //! The store: complete entries by primary key, bounded in bytes; one for the process, it outlives reloads.
 //!
 //! moka decides what is kept and what goes when room is short. It knows nothing of freshness: an entry that
-//! has gone stale stays useful for revalidation, and goes when it is the least used.
+//! has gone stale stays useful for revalidation, and goes when it is the least used. What it counts for more
+//! than its uses is [`cost`](super::cost)'s to say.
 
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use ahash::RandomState;
-use http::HeaderMap;
-use smallvec::SmallVec;
+use tokio::sync::{Mutex, MutexGuard};
 
-use crate::clock::{self, Wall};
-use crate::memory::{Hold, Memory, Use};
-use crate::metrics::{Gauge, Metrics};
+use crate::clock::Wall;
+use crate::memory::{Memory, Use};
+use crate::metrics::Metrics;
 
+use super::config::EvictionPolicy;
+use super::cost::Costs;
 use super::entry::Entry;
-use super::eviction::{Eviction, Evictions};
+use super::eviction::Eviction;
 use super::flight::{Flights, flight_key};
 use super::partial::Partial;
 use super::plan::StorePlan;
 use super::purge::Purges;
 use super::refresh::Rests;
 use super::search::Variances;
+pub use super::slot::Slot;
+use super::slot::{Contents, Gauges};
 
 /// By what share of its memory the store may be too full before moka is told to make room at once, and not
 /// when it next would: a few large objects are much.
 const SLACK_SHARE: u64 = 64;
 
+/// How many changes of different keys there may be at once.
+const TURNS: usize = 256;
+
 /// The process's store of responses, and the flights that fill it.
 #[derive(Debug)]
 pub struct Store {
     cache: moka::future::Cache<Box<[u8]>, Arc<Slot>, RandomState>,
+    /// Who changes a key takes its turn, so that none of two changes is lost.
+    turns: Box<[Mutex<()>]>,
+    hasher: RandomState,
     flights: Flights,
     purges: Arc<Purges>,
     variances: Variances,
@@ -41,66 +50,9 @@ pub struct Store {
     memory: Memory,
     capacity: u64,
     max_object: u64,
+    /// Where what was expensive stays longer.
+    costs: Option<Costs>,
     gauges: Arc<Gauges>,
-}
-
-#[derive(Debug)]
-struct Gauges {
-    entries: Gauge,
-    bytes: Gauge,
-    evictions: Evictions,
-    memory: Memory,
-}
-
-/// All that is stored under one key: never changed, only replaced.
-#[derive(Debug)]
-pub struct Slot {
-    held: Contents,
-    weight: u32,
-    /// The same, in the process's budget. It was asked for room before.
-    _memory: Hold,
-    gauges: Arc<Gauges>,
-    /// Whether it was replaced or removed, and not evicted.
-    retired: AtomicBool,
-}
-
-/// What a slot holds.
-#[derive(Clone, Debug, Default)]
-struct Contents {
-    /// Newest first, so that the first match is the one to use (RFC 9111 §4.1).
-    variants: SmallVec<[Arc<Entry>; 1]>,
-    /// Variants of which only parts are here, newest first.
-    partials: Vec<Arc<Partial>>,
-    /// Until then the key's answers are known not to be worth waiting for; the epoch where nothing is known.
-    pass_until: Wall,
-}
-
-impl Contents {
-    fn is_empty(&self) -> bool {
-        self.variants.is_empty() && self.partials.is_empty() && self.pass_until == Wall::default()
-    }
-
-    fn count(&self) -> usize {
-        self.variants.len() + self.partials.len()
-    }
-
-    fn weight(&self) -> usize {
-        let entries = self.variants.iter().map(|entry| entry.weight()).sum::<usize>();
-        entries + self.partials.iter().map(|partial| partial.weight()).sum::<usize>()
-    }
-
-    fn put(&mut self, entry: Arc<Entry>, max_variants: usize, evictions: &Evictions) -> usize {
-        self.pass_until = Wall::default();
-        self.partials.retain(|other| other.head().variant() != entry.variant());
-        let before = self.variants.len();
-        self.variants.retain(|other| other.variant() != entry.variant());
-        evictions.add(Eviction::Replaced, before - self.variants.len());
-        self.variants.insert(0, entry);
-        let dropped = self.variants.len().saturating_sub(max_variants.max(1));
-        self.variants.truncate(max_variants.max(1));
-        evictions.add(Eviction::Variants, dropped);
-        dropped
-    }
 }
 
 /// What a synchronous look found.
@@ -112,74 +64,6 @@ pub enum Peek {
     Later,
 }
 
-impl Slot {
-    fn new(key: &[u8], held: Contents, gauges: &Arc<Gauges>) -> Arc<Self> {
-        let weight = u32::try_from(held.weight() + key.len()).unwrap_or(u32::MAX);
-        gauges.entries.add(i64::try_from(held.count()).unwrap_or(i64::MAX));
-        gauges.bytes.add(i64::from(weight));
-        let mut memory = gauges.memory.hold(Use::Stored);
-        memory.set(weight.into());
-        Arc::new(Self {
-            held,
-            weight,
-            _memory: memory,
-            gauges: Arc::clone(gauges),
-            retired: AtomicBool::new(false),
-        })
-    }
-
-    /// The entry that answers a request with these fields.
-    pub fn select(&self, headers: &HeaderMap) -> Option<&Arc<Entry>> {
-        self.held.variants.iter().find(|entry| entry.variant().is_empty() || entry.variant().matches(headers))
-    }
-
-    /// All entries, the newest first.
-    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.held.variants.iter()
-    }
-
-    /// The newest entry, whichever requests it answers.
-    pub fn newest(&self) -> Option<&Arc<Entry>> {
-        self.held.variants.first()
-    }
-
-    /// The parts of what answers a request with these fields, where not all of it is here.
-    pub fn partial(&self, headers: &HeaderMap) -> Option<&Arc<Partial>> {
-        self.held.partials.iter().find(|partial| partial.head().variant().matches(headers))
-    }
-
-    /// Whether it was learnt not long ago that the key's answers cannot be shared.
-    pub fn passes(&self, now: Wall) -> bool {
-        now < self.held.pass_until
-    }
-
-    /// It was taken out: what it holds is stored no more, or in another slot. moka may let go of it later, so
-    /// its bytes count until it does.
-    fn retire(&self) {
-        if !self.retired.swap(true, Ordering::Relaxed) {
-            self.gauges.entries.add(-self.count());
-        }
-    }
-
-    fn count(&self) -> i64 {
-        i64::try_from(self.held.count()).unwrap_or(i64::MAX)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.gauges.bytes.add(-i64::from(self.weight));
-        if !self.retired.load(Ordering::Relaxed) {
-            self.gauges.entries.add(-self.count());
-            let now = clock::now().wall;
-            for entry in &self.held.variants {
-                self.gauges.evictions.add(Eviction::for_room(entry, now), 1);
-            }
-            self.gauges.evictions.add(Eviction::Size, self.held.partials.len());
-        }
-    }
-}
-
 impl Store {
     /// An empty store; what it holds and what is on its way into it is part of `memory`.
     pub fn new(plan: &StorePlan, memory: Memory, metrics: &Metrics) -> Self {
@@ -187,12 +71,7 @@ impl Store {
             .max_capacity(plan.memory)
             .weigher(|_, slot: &Arc<Slot>| slot.weight)
             .build_with_hasher(RandomState::new());
-        let gauges = Arc::new(Gauges {
-            entries: metrics.gauge("forebay_cache_entries", "Responses in the store.", &[]),
-            bytes: metrics.gauge("forebay_cache_bytes", "Bytes that they take, bookkeeping included.", &[]),
-            evictions: Evictions::new(metrics),
-            memory: memory.clone(),
-        });
+        let gauges = Arc::new(Gauges::new(metrics, memory.clone()));
         let filling = memory.clone();
         metrics.observe_with(
             "forebay_cache_fill_bytes",
@@ -203,6 +82,8 @@ impl Store {
         let purges = Arc::new(Purges::default());
         Self {
             cache,
+            turns: (0..TURNS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
             flights: Flights::new(Arc::clone(&purges)),
             purges,
             variances: Variances::default(),
@@ -210,6 +91,7 @@ impl Store {
             memory,
             capacity: plan.memory,
             max_object: plan.max_object.min(plan.memory),
+            costs: (plan.eviction == EvictionPolicy::Cost).then(|| Costs::new(metrics)),
             gauges,
         }
     }
@@ -270,6 +152,11 @@ impl Store {
         purged: impl Fn(&Entry) -> bool + Send + Sync,
         max_variants: usize,
     ) -> usize {
+        let further_uses = self.costs.as_ref().map_or(0, |costs| costs.further_uses(entry.cost()));
+        for _ in 0..further_uses {
+            // moka counts lookups of what is not there as well: they are what lets a newcomer in.
+            let _ = self.cache.get(key).await;
+        }
         let (mut dropped, evictions) = (0, &self.gauges.evictions);
         self.update(key, |held| {
             let before = held.variants.len();
@@ -351,6 +238,7 @@ impl Store {
     pub async fn invalidate(&self, key: &[u8]) {
         self.flights.void(key);
         self.flights.void(&flight_key(key, true));
+        let _turn = self.turn(key).await;
         if let Some(slot) = self.cache.remove(key).await {
             slot.retire();
             self.gauges.evictions.add(Eviction::Purged, slot.held.count());
@@ -362,22 +250,34 @@ impl Store {
         self.cache.run_pending_tasks().await;
     }
 
+    /// The turn of who changes this key.
+    async fn turn(&self, key: &[u8]) -> Option<MutexGuard<'_, ()>> {
+        let number = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0) % TURNS;
+        match self.turns.get(number) {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        }
+    }
+
     async fn update(&self, key: &[u8], change: impl FnOnce(&mut Contents) + Send) {
-        let gauges = &self.gauges;
-        // In a box: moka's future is large, and fills hold it while what is to stay is allocated. A hole of
-        // its size beside every entry would be the allocator's to keep.
-        let change = Box::pin(self.cache.entry(key.into()).and_compute_with(async |old| {
-            let old = old.map(moka::Entry::into_value);
-            let mut held = old.as_ref().map(|slot| slot.held.clone()).unwrap_or_default();
-            change(&mut held);
-            if let Some(slot) = &old {
-                slot.retire();
+        let _turn = self.turn(key).await;
+        // Not moka's own `and_compute_with`: it looks the key up once more, and a miss that is looked up twice
+        // is two uses. Newcomers would push out what was asked for more often than they.
+        let old = if self.cache.contains_key(key) { self.cache.get(key).await } else { None };
+        let mut held = old.as_ref().map(|slot| slot.held.clone()).unwrap_or_default();
+        change(&mut held);
+        if let Some(slot) = &old {
+            slot.retire();
+        }
+        // In a box: moka's futures are large, and fills hold them while what is to stay is allocated. A hole
+        // of their size beside every entry would be the allocator's to keep.
+        if held.is_empty() {
+            if old.is_some() {
+                Box::pin(self.cache.invalidate(key)).await;
             }
-            if held.is_empty() {
-                return moka::ops::compute::Op::Remove;
-            }
-            moka::ops::compute::Op::Put(Slot::new(key, held, gauges))
-        }));
-        let _ = change.await;
+        } else {
+            let slot = Slot::new(key, held, &self.gauges);
+            Box::pin(self.cache.insert(key.into(), slot)).await;
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The engine against a scripted origin, without sockets.
 
+mod cost;
 mod flights;
 mod parts;
 mod post;
@@ -23,7 +24,7 @@ use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_service::Service;
 
-use super::config::CacheConfig;
+use super::config::{CacheConfig, EvictionPolicy};
 use super::flight::{Flights, Join};
 use super::layer::Cache;
 use super::plan::{self, StorePlan};
@@ -114,8 +115,13 @@ struct Bench {
     start: Now,
 }
 
+/// A store of so many bytes.
+const fn room_of(memory: u64, max_object: u64) -> StorePlan {
+    StorePlan { memory, max_object, eviction: EvictionPolicy::Cost }
+}
+
 fn bench() -> Bench {
-    bench_with(|_| {}, StorePlan { memory: 64 << 20, max_object: 1 << 20 })
+    bench_with(|_| {}, room_of(64 << 20, 1 << 20))
 }
 
 fn bench_with(change: impl FnOnce(&mut CacheConfig), store: StorePlan) -> Bench {
@@ -358,8 +364,7 @@ async fn two_hundred_share_one_flight_and_its_first_byte() {
 
 #[tokio::test]
 async fn without_collapse_everybody_asks() {
-    let mut bench =
-        bench_with(|config| config.collapse = false, StorePlan { memory: 1 << 20, max_object: 1024 });
+    let mut bench = bench_with(|config| config.collapse = false, room_of(1 << 20, 1024));
     let clients = [bench.get(), bench.get()];
     for _ in 0..2 {
         bench.asked().await.answer(Ok(response(200, FRESH, "x")));
@@ -641,7 +646,7 @@ async fn a_body_too_large_is_streamed_and_not_stored() {
     for (memory, max_object, length) in
         [(64 << 20, 100_000, None), (64 << 20, 100_000, Some(1_000_000)), (400_000, 400_000, None)]
     {
-        let mut bench = bench_with(|_| {}, StorePlan { memory, max_object });
+        let mut bench = bench_with(|_| {}, room_of(memory, max_object));
         let got = bench.get();
         let asked = bench.asked().await;
         bench.settle().await;
@@ -664,7 +669,7 @@ async fn a_body_too_large_is_streamed_and_not_stored() {
 
 #[tokio::test]
 async fn the_store_keeps_to_its_memory() {
-    let mut bench = bench_with(|_| {}, StorePlan { memory: 100_000, max_object: 10_000 });
+    let mut bench = bench_with(|_| {}, room_of(100_000, 10_000));
     for n in 0..200 {
         let got = bench.send(bench.request(Method::GET, &format!("/{n}"), 0, &[]));
         let body = Body::full(vec![b'x'; 5000]);
@@ -836,8 +841,7 @@ async fn variants_are_told_apart() {
 
 #[tokio::test]
 async fn no_more_variants_than_allowed() {
-    let mut bench =
-        bench_with(|config| config.max_variants = 2, StorePlan { memory: 1 << 20, max_object: 1024 });
+    let mut bench = bench_with(|config| config.max_variants = 2, room_of(1 << 20, 1024));
     for kind in ["a", "b", "c"] {
         let got = bench.get_at(0, &[("x-kind", kind)]);
         let fields = [("cache-control", "max-age=60"), ("vary", "x-kind")];
@@ -1073,8 +1077,7 @@ async fn requests_with_content_pass() {
 
 #[tokio::test]
 async fn a_cache_that_is_off_leaves_answers_alone() {
-    let mut bench =
-        bench_with(|config| config.enabled = false, StorePlan { memory: 1 << 20, max_object: 1024 });
+    let mut bench = bench_with(|config| config.enabled = false, room_of(1 << 20, 1024));
     for _ in 0..2 {
         let got = bench.get();
         bench.asked().await.answer(Ok(response(200, FRESH, "x")));

@@ -7,7 +7,7 @@ use super::*;
 const FIELDS: [(&str, &str); 2] = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
 
 fn parts() -> Bench {
-    bench_with(|config| config.ranges = Ranges::Parts, StorePlan { memory: 64 << 20, max_object: 1 << 20 })
+    bench_with(|config| config.ranges = Ranges::Parts, room_of(64 << 20, 1 << 20))
 }
 
 fn part(range: &'static str, body: &'static str) -> Result<Response, Error> {

@@ -24,7 +24,7 @@ fn queries_with(change: impl FnOnce(&mut CacheConfig)) -> Bench {
         config.key.body = Some(Size::kib(1));
         change(config);
     };
-    bench_with(with, StorePlan { memory: 64 << 20, max_object: 1 << 20 })
+    bench_with(with, room_of(64 << 20, 1 << 20))
 }
 
 /// RFC 9110 §9.3.3, RFC 9111 §3: with an explicit lifetime, and as the representation of the target itself.
@@ -48,7 +48,7 @@ async fn an_answer_to_post_is_stored_for_gets() {
         ("private", 200, &[("cache-control", "max-age=60, private"), SELF], false),
         ("Set-Cookie", 200, &[FRESH, SELF, ("set-cookie", "a=b")], false),
     ] {
-        let mut bench = bench_with(|_| {}, StorePlan { memory: 64 << 20, max_object: 1 << 20 });
+        let mut bench = bench_with(|_| {}, room_of(64 << 20, 1 << 20));
         bench.fill(&[("cache-control", "max-age=60")], "old").await;
         let post = bench.post(1, &[("if-none-match", "\"x\"")], "content");
         let asked = bench.asked().await;

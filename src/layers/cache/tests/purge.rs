@@ -112,7 +112,7 @@ async fn others_stay() {
 
 #[tokio::test]
 async fn a_purge_takes_all_variants_and_all_that_fields_and_cookies_tell_apart() {
-    let store = StorePlan { memory: 64 << 20, max_object: 1 << 20 };
+    let store = room_of(64 << 20, 1 << 20);
     let mut bench = bench_with(
         |config| {
             config.key.headers = vec!["x-tenant".to_owned()];
@@ -283,7 +283,7 @@ async fn unsafe_requests_invalidate_groups_and_safe_ones_do_not() {
 #[tokio::test]
 async fn tags_go_no_further_unless_they_may() {
     for strip in [true, false] {
-        let store = StorePlan { memory: 64 << 20, max_object: 1 << 20 };
+        let store = room_of(64 << 20, 1 << 20);
         let mut bench = bench_with(|config| config.strip_tags = strip, store);
         let tags = (!strip).then_some("one two");
         for answer in [TAGGED, &[("surrogate-key", "one two"), ("cache-control", "private")]] {

@@ -53,7 +53,7 @@ async fn ask_again(
 
 /// A bench where `/a` was answered with this once, whatever became of it.
 async fn after_answer(change: impl FnOnce(&mut CacheConfig), status: u16, fields: Fields<'_>) -> Bench {
-    let mut bench = bench_with(change, StorePlan { memory: 64 << 20, max_object: 1 << 20 });
+    let mut bench = bench_with(change, room_of(64 << 20, 1 << 20));
     let got = bench.get();
     bench.asked().await.answer(Ok(response(status, fields, if status == 204 { "" } else { "old" })));
     text(got.await.unwrap().unwrap()).await;

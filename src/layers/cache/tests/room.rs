@@ -2,7 +2,7 @@
 
 use super::*;
 
-const STORE: StorePlan = StorePlan { memory: 20_000, max_object: 20_000 };
+const STORE: StorePlan = room_of(20_000, 20_000);
 
 fn not_stored(reason: &str) -> String {
     format!("forebay_cache_not_stored_total{{reason=\"{reason}\",route=\"test\"}}")
@@ -79,7 +79,7 @@ async fn who_waits_alone_gets_what_cannot_be_stored_as_it_comes() {
 #[tokio::test]
 async fn many_large_bodies_at_once_keep_to_the_limit() {
     const LIMIT: u64 = 100_000;
-    let mut bench = bench_within(|_| {}, StorePlan { memory: 40_000, max_object: 20_000 }, LIMIT);
+    let mut bench = bench_within(|_| {}, room_of(40_000, 20_000), LIMIT);
     let clients: Vec<_> = (0..50)
         .map(|n| bench.send(bench.request(Method::GET, &format!("/{n}"), 0, &[])))
         .map(|asking| tokio::spawn(told(asking)))

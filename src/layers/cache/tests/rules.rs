@@ -10,7 +10,7 @@ type Fields<'a> = &'a [(&'a str, &'a str)];
 type Setup<'a> = (&'a str, fn(&mut CacheConfig), u16, Fields<'a>, bool);
 
 fn bench_of(change: impl FnOnce(&mut CacheConfig)) -> Bench {
-    bench_with(change, StorePlan { memory: 64 << 20, max_object: 1 << 20 })
+    bench_with(change, room_of(64 << 20, 1 << 20))
 }
 
 /// Asks for a path; the origin, if asked, answers with these. Says whether it was asked, and what came.

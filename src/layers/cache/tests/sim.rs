@@ -62,7 +62,7 @@ impl Sim {
         let metrics = Metrics::default();
         let (memory, limit) = pick(rng, &[(64 << 20, u64::MAX), (3_000, u64::MAX), (64 << 20, 4_000)]);
         let max_object = pick(rng, &[1 << 20, 300]);
-        let store = Arc::new(Store::new(&StorePlan { memory, max_object }, Memory::new(limit), &metrics));
+        let store = Arc::new(Store::new(&room_of(memory, max_object), Memory::new(limit), &metrics));
         let world = World {
             keyed: config.authorization == AuthorizationUse::Keyed,
             while_revalidate: config.stale_while_revalidate.get(),
@@ -161,8 +161,7 @@ fn gauge(metrics: &Metrics, name: &str) -> u64 {
 /// Waits until what moka has let go of is really gone: it is freed when the threads that might still look at
 /// it have moved on, and those of other tests might.
 async fn drained(metrics: &Metrics, memory: &Memory) {
-    let other =
-        Store::new(&StorePlan { memory: 1 << 20, max_object: 1 }, Memory::unlimited(), &Metrics::default());
+    let other = Store::new(&room_of(1 << 20, 1), Memory::unlimited(), &Metrics::default());
     for _ in 0..2_000 {
         let text = metrics.render();
         let zero = |name: &str| text.lines().any(|line| line.strip_prefix(name) == Some(" 0"));

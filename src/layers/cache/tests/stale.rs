@@ -28,7 +28,7 @@ async fn the_configured_statuses_are_trouble_and_no_others() {
         let change = |config: &mut CacheConfig| {
             config.stale_on_status = configured.clone().unwrap_or_else(|| config.stale_on_status.clone());
         };
-        let mut bench = bench_with(change, StorePlan { memory: 1 << 20, max_object: 1024 });
+        let mut bench = bench_with(change, room_of(1 << 20, 1024));
         bench.fill(&[("cache-control", "max-age=10, stale-if-error=60")], "old").await;
         let got = bench.get_at(30, &[]);
         bench.asked().await.answer(Ok(response(status, &[], "broken")));
@@ -134,7 +134,7 @@ async fn what_is_busy_and_dear_is_refreshed_ahead() {
         // On a thread of its own: hits are sampled a thread.
         let case = format!("{on} {millis} {hits} {second}");
         let change = |config: &mut CacheConfig| config.refresh_ahead = on;
-        let mut bench = bench_with(change, StorePlan { memory: 1 << 20, max_object: 1024 });
+        let mut bench = bench_with(change, room_of(1 << 20, 1024));
         super::super::refresh::begin_sampling();
         let got = bench.get();
         let asked = bench.asked().await;
