@@ -82,6 +82,10 @@ pub struct CacheConfig {
     /// How many variants (`Vary`) of a key are kept: those stored or confirmed last. The first time that a
     /// route drops one it says so in the log; `forebay_cache_variants_dropped_total` counts them.
     pub max_variants: u32,
+    /// Where none of a key's stored variants answers a request, ask the origin whether one of them is what it
+    /// would send, by their strong entity tags: it saves the content where `Vary` names more than matters.
+    /// For origins whose 304 has all fields that depend on the request. What varies on `Origin` is left out.
+    pub validate_variants: bool,
     /// Obey a client's `Cache-Control`: `no-cache`, `max-age`, `min-fresh`, `no-store`, ...
     pub honor_client_no_cache: bool,
     /// What a request for a range of something that is not stored does.
@@ -128,6 +132,7 @@ impl Default for CacheConfig {
             refresh_ahead: false,
             collapse: true,
             max_variants: 32,
+            validate_variants: false,
             honor_client_no_cache: true,
             ranges: Ranges::Whole,
             match_language: false,

@@ -31,7 +31,8 @@ use super::fill::{self, Led, Order};
 use super::flight::{Apart, Interest, Join, Landing, patience};
 use super::freshness::Revalidate;
 use super::layer::Cache;
-use super::ranged::{self, Ranged};
+use super::others::Others;
+use super::ranged::Ranged;
 use super::refresh::Permit;
 use super::stale::Stale;
 use super::status::{Forward, Forwarded, HitKind};
@@ -56,6 +57,8 @@ pub struct Fetch {
     collapse: Collapse,
     /// What of it is asked for, where that is not simply all.
     ranged: Option<Ranged>,
+    /// What is stored for other requests, and may be what is asked for.
+    others: Others,
 }
 
 impl Fetch {
@@ -67,7 +70,8 @@ impl Fetch {
         selector: Option<Variant>,
     ) -> Self {
         let collapse = Collapse::Yes;
-        Self { key: key.into(), asked, forward, stale: None, passes: false, selector, collapse, ranged: None }
+        let (key, others) = (key.into(), Others::default());
+        Self { key, asked, forward, stale: None, passes: false, selector, collapse, ranged: None, others }
     }
 
     /// What is stored has to be validated first.
@@ -80,6 +84,12 @@ impl Fetch {
     #[must_use]
     pub fn passing(self, passes: bool) -> Self {
         Self { passes, ..self }
+    }
+
+    /// The same beside what is stored for other requests.
+    #[must_use]
+    pub fn beside(self, others: Others) -> Self {
+        Self { others, ..self }
     }
 
     /// The same for a part.
@@ -137,6 +147,7 @@ impl Fetch {
     /// Looks at the entry again after a wait: it may be of less use by now, or of none.
     pub(super) fn reconsider(&mut self, core: &Core, request: &Request) {
         self.stale.take_if(|stale| !stale.reconsider(core, request, &self.asked));
+        self.others.reconsider(core, &request.target);
     }
 
     /// The entry that may stand in for an origin in trouble.
@@ -233,6 +244,7 @@ impl<S: Inner> Cache<S> {
             unknown: fetch.is_unknown(),
             stale: fetch.stale.as_ref().map(|stale| Arc::clone(&stale.entry)),
             ranged: fetch.ranged.clone(),
+            others: fetch.others.clone(),
             stale_on_error: fetch.stale_on_error().is_some(),
             leader,
             permit,
@@ -271,7 +283,10 @@ impl<S: Inner> Cache<S> {
                 let forwarded = Forwarded { detail: Some(reason), ..Forwarded::new(fetch.forward) };
                 Round::Done(core.forwarded(&request.trail, forwarded, Ok(response)))
             }
-            Ok(Led::Landed(Landing::Confirmed(_))) if fetch.stale.is_none() => Round::Again,
+            // What was confirmed was purged meanwhile.
+            Ok(Led::Landed(Landing::Confirmed(_))) if fetch.stale.is_none() && fetch.others.is_empty() => {
+                Round::Again
+            }
             Ok(Led::Landed(Landing::Confirmed(entry))) => {
                 Round::Done(Ok(core.confirmed(request, fetch, &entry, false)))
             }
@@ -347,41 +362,6 @@ impl<S: Inner> Cache<S> {
                     return Round::Done(core.fall_back(request, fetch, error));
                 }
                 Round::Again
-            }
-        }
-    }
-
-    /// Sends a request on without anybody else's answer or for anybody else.
-    pub(super) async fn alone(
-        &self,
-        core: &Core,
-        request: Request,
-        forwarded: Forwarded,
-    ) -> Result<Response, Error> {
-        let (trail, whole) = (request.trail.clone(), ranged::is_for_the_whole(&request));
-        let result = ranged::checked(whole, self.inner.send(request).await);
-        core.forwarded(&trail, forwarded, result)
-    }
-
-    /// The same; a stale entry stands in where it may.
-    async fn alone_or_stale(
-        &self,
-        core: &Core,
-        request: Request,
-        mut fetch: Fetch,
-        detail: &'static str,
-    ) -> Result<Response, Error> {
-        let own = request.again();
-        let result = ranged::checked(ranged::is_for_the_whole(&own), self.inner.send(request).await);
-        fetch.reconsider(core, &own);
-        match result {
-            Ok(response) if core.plan.trouble.has(response.status) && fetch.stale_on_error().is_some() => {
-                core.stand_in(&own, fetch.stale_on_error(), HitKind::StaleIfError)
-            }
-            Err(error) => core.fall_back(&own, &fetch, error),
-            Ok(response) => {
-                let forwarded = Forwarded { detail: Some(detail), ..Forwarded::new(fetch.forward) };
-                core.forwarded(&own.trail, forwarded, Ok(response))
             }
         }
     }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use tokio::sync::oneshot;
 
@@ -25,11 +25,12 @@ use super::directives::{RequestDirectives, ResponseDirectives};
 use super::entry::Entry;
 use super::flight::{Apart, Flight, Landing, Lead};
 use super::freshness::Timing;
+use super::others::Others;
 use super::post;
 use super::ranged::{self, Ranged};
 use super::refresh::Permit;
 use super::share::length_of;
-use super::storable::{self, NotStored};
+use super::storable::NotStored;
 use super::validate;
 
 /// How long a key is remembered whose answers cannot be shared.
@@ -53,6 +54,8 @@ pub struct Order {
     pub stale: Option<Arc<Entry>>,
     /// What of it is asked for, where that is not simply all.
     pub ranged: Option<Ranged>,
+    /// What is stored for other requests, and may be confirmed for this one.
+    pub others: Others,
     /// Whether a stale entry may stand in for an answer of an origin in trouble.
     pub stale_on_error: bool,
     /// Who waits for it; nobody where it refreshes an entry in the background.
@@ -130,6 +133,7 @@ pub(super) struct Fill {
     unknown: bool,
     stale: Option<Arc<Entry>>,
     ranged: Option<Ranged>,
+    pub(super) others: Others,
     stale_on_error: bool,
     pub(super) background: bool,
     pub(super) leader: Option<oneshot::Sender<Led>>,
@@ -153,6 +157,7 @@ impl Fill {
             unknown: order.unknown,
             stale: order.stale,
             ranged: order.ranged,
+            others: order.others,
             stale_on_error: order.stale_on_error,
             background: order.leader.is_none(),
             leader: order.leader,
@@ -180,17 +185,17 @@ impl Fill {
                 }
             }
         }
-        let result = match (first, self.confirmable().cloned()) {
-            (Ok(response), Some(stale)) if response.status == StatusCode::NOT_MODIFIED => {
-                if validate::confirms(&stale.headers(0), &response.headers) {
-                    return Box::pin(self.confirm(&stale, &response.headers, sent)).await;
+        let result = match first {
+            Ok(response) if response.status == StatusCode::NOT_MODIFIED && self.is_conditional() => {
+                if let Some(entry) = self.confirmed_by(&response.headers) {
+                    return Box::pin(self.confirm(&entry, &response.headers, sent)).await;
                 }
                 // RFC 9111 §4.3.3: it speaks of something we do not have. Ask again, for all of it.
                 drop(response);
                 let Some(again) = self.ask(&*inner, false).await else { return };
                 again
             }
-            (first, _) => first,
+            first => first,
         };
         self.core.meter.origin_time(clock::now().instant - sent.instant);
         match result {
@@ -202,17 +207,14 @@ impl Fill {
         }
     }
 
-    /// The entry that the origin can be asked about: none for a POST, which has no conditional form.
-    fn confirmable(&self) -> Option<&Arc<Entry>> {
-        self.stale.as_ref().filter(|_| self.request.method == Method::GET)
-    }
-
     /// Sends the request, with our conditions where there is an entry to confirm; none once nobody waits any
     /// more.
     async fn ask<S: Inner>(&self, inner: &S, confirm: bool) -> Option<Result<Response, Error>> {
         let mut request = self.request.again();
-        if let Some(stale) = self.confirmable().filter(|_| confirm) {
-            validate::condition(&mut request.headers, &stale.headers(0));
+        match self.confirmable() {
+            Some(stale) if confirm => validate::condition(&mut request.headers, &stale.headers(0)),
+            None if confirm && !self.others.is_empty() => self.others.condition(&mut request.headers),
+            _ => {}
         }
         if let Some(ranged) = &self.ranged {
             ranged.write(&mut request.headers);
@@ -237,38 +239,12 @@ impl Fill {
     }
 
     /// The followers and the leader get the same.
-    fn land(&mut self, landing: Landing) {
+    pub(super) fn land(&mut self, landing: Landing) {
         self.listing.leave();
         if let Some(leader) = self.leader.take() {
             let _ = leader.send(Led::Landed(landing.clone()));
         }
         self.listing.flight.land(landing);
-    }
-
-    /// A 304: the entry lives on with new fields (RFC 9111 §4.3.4).
-    async fn confirm(mut self, stale: &Arc<Entry>, update: &HeaderMap, sent: Now) {
-        let now = clock::now();
-        let status = stale.status();
-        let mut headers = validate::merge(&stale.all_headers(), update, now.wall);
-        match self.judge(status, &headers, sent, now) {
-            Ok((verdict, directives)) => {
-                storable::prepare(&mut headers, &directives, now.wall);
-                let marks = self.core.updated_marks(stale, update, &headers, self.listing.flight.since());
-                self.core.plan.tags.strip(&mut headers);
-                let Verdict { lifetime, variant } = verdict;
-                let entry = Entry::new(status, &headers, lifetime, variant, marks, stale.stored_body())
-                    .worth(stale.cost());
-                self.rest_if(false);
-                let entry = Arc::new(entry);
-                self.store(&entry).await;
-                self.land(Landing::Confirmed(entry));
-            }
-            Err(reason) => {
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stale.length()));
-                let response = Response { status, headers, body: stale.body(&Method::GET), upgrade: None };
-                self.keep_apart(response, reason.as_str()).await;
-            }
-        }
     }
 
     /// What is to be revalidated.
@@ -325,7 +301,7 @@ impl Fill {
     }
 
     /// The response is for the leader alone; the followers go on at once, each on its own.
-    async fn keep_apart(mut self, response: Response, reason: &'static str) {
+    pub(super) async fn keep_apart(mut self, response: Response, reason: &'static str) {
         let apart = Apart { reason, trouble: self.core.plan.trouble.has(response.status) };
         self.rest_if(apart.trouble);
         self.core.meter.not_stored(reason);

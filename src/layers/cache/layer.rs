@@ -25,6 +25,7 @@ use super::entry::Entry;
 use super::fetch::Fetch;
 use super::freshness::Freshness;
 use super::meter::Meter;
+use super::others::Others;
 use super::plan::CachePlan;
 use super::purge::Control;
 use super::purge::method::is_purge;
@@ -84,7 +85,7 @@ pub(super) enum Step {
     /// The answer.
     Done(Result<Response, Error>),
     /// A stale answer, and a fetch to replace what it was.
-    Refresh(Response, Fetch),
+    Refresh(Response, Box<Fetch>),
     /// The inner service answers, and nobody waits for it but this request.
     Pass(Forwarded),
     /// The origin has to be asked.
@@ -145,7 +146,7 @@ impl Core {
             kind == HitKind::StaleWhileRevalidate || self.plan.refresh_ahead && refresh::is_due(entry, now);
         // RFC 9111 §5.2.1.5: what comes of a request with no-store is not stored, so it refreshes nothing.
         if due && !asked.no_store {
-            return Step::Refresh(response, Fetch::in_background(key, Arc::clone(entry)));
+            return Step::Refresh(response, Box::new(Fetch::in_background(key, Arc::clone(entry))));
         }
         Step::Done(Ok(response))
     }
@@ -177,7 +178,8 @@ impl Core {
             return pass("known-not-stored");
         }
         let selector = newest.and_then(|entry| self.variant(&entry.headers(0), &request.headers));
-        Step::Fetch(Fetch::of_miss(key, asked, forward, selector))
+        let others = slot.map(|slot| Others::of(self, request, slot)).unwrap_or_default();
+        Step::Fetch(Fetch::of_miss(key, asked, forward, selector).beside(others))
     }
 
     fn refuse(&self, request: &Request) -> Step {

@@ -5,7 +5,7 @@
 //! what may be [`share`]d goes through [`pump`]; [`answer`] and [`serve`] make of it what each client gets;
 //! [`invalidate`] watches requests that change things; [`store`] holds every [`entry`], [`cost`] says which
 //! stay longer, and [`purge`] which have been given up. What the RFCs say is in pure files: [`key`],
-//! [`normalize`], [`vary`], [`search`], [`structured`], [`directives`], [`targeted`],
+//! [`normalize`], [`vary`], [`others`], [`search`], [`structured`], [`directives`], [`targeted`],
 //! [`storable`], [`freshness`], [`validate`], [`range`], [`multipart`], and [`status`] for what the client is
 //! told.
 //!
@@ -36,6 +36,7 @@
 //! | §5.2.2 | the origin's `Cache-Control` decides; for us a targeted field before it | `cache_control` |
 //! | §5.2.2.4 | fields that `no-cache="..."` names are not stored; the rest is reused | |
 //! | §5.2.2.7 | `private="..."` is `private` | |
+//! | §4.1, §4.3.1 | where no variant fits, the whole is asked for, whatever else is stored | `validate_variants` |
 //! | §4.3.4 | we ask about one entry, so a 304 is about that one; its `ETag` stays | |
 //!
 //! What may surprise:
@@ -57,11 +58,13 @@
 //! - Where a route's answers for unknown keys lately could never be shared, requests for such keys do not
 //!   wait for one another.
 
+mod alone;
 pub mod answer;
 pub mod arrival;
 pub mod bypass;
 pub mod collapse;
 pub mod config;
+mod confirm;
 mod consumers;
 pub mod core;
 pub mod cost;
@@ -81,6 +84,7 @@ pub mod layer;
 pub mod meter;
 pub mod multipart;
 pub mod normalize;
+pub mod others;
 pub mod partial;
 pub mod plan;
 pub mod post;

@@ -84,6 +84,8 @@ pub struct CachePlan {
     pub refresh_ahead: bool,
     /// Whether one request fetches for all.
     pub collapse: bool,
+    /// Whether the origin is asked about variants that a request does not select.
+    pub validate_variants: bool,
     /// How many variants of a key are kept.
     pub max_variants: usize,
     /// Whether a client's directives are obeyed.
@@ -177,6 +179,7 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         trouble: Trouble::plan(&config.stale_on_status, &at.key("stale_on_status"), report),
         refresh_ahead: config.refresh_ahead,
         collapse: config.collapse,
+        validate_variants: config.validate_variants,
         max_variants: usize::try_from(max_variants).unwrap_or(1),
         honor_client: config.honor_client_no_cache,
         ranges: config.ranges,

@@ -43,6 +43,7 @@ use super::flight::{Apart, Join, flight_key};
 use super::freshness::Timing;
 use super::key;
 use super::layer::Cache;
+use super::others::Others;
 use super::plan::CachePlan;
 use super::status::{Forward, Forwarded};
 use super::storable::Bypass;
@@ -185,6 +186,7 @@ impl<S: Inner> Cache<S> {
             unknown: false,
             stale: None,
             ranged: None,
+            others: Others::default(),
             stale_on_error: false,
             leader: Some(sender),
             permit: None,

@@ -2,6 +2,7 @@
 
 mod cost;
 mod flights;
+mod others;
 mod parts;
 mod post;
 mod purge;
