@@ -1,7 +1,9 @@
 //! The cache's part of the admin API.
 //!
 //! - `POST /api/v1/cache/purge` with `{"url": ...}`, `{"prefix": ...}`, `{"tag": ...}` or `{"all": true}`,
-//!   and if wanted `"soft": true` and `"route": ...`.
+//!   and if wanted `"soft": true` and `"route": ...`. The answer says what was purged, and that it is lazy:
+//!   nothing is touched before it is asked for. `entries` is how many responses that takes, where it is
+//!   known.
 //! - `GET /api/v1/cache/entry?url=...`: what is stored under a URL; never a body, never a field's value that
 //!   could be a secret.
 //!

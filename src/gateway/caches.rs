@@ -30,12 +30,15 @@ impl Gateway {
             routes.push(route.name.clone());
             names.extend_from_slice(found);
         };
+        let mut entries = None;
         match &order.what {
             What::Url(url) => {
                 let target = parse(url, rules)?;
+                entries = Some(0);
                 for (matching, route, cache) in chosen {
                     if let Some(inner) = route.target_of(matching, &target) {
                         add(route, &[cache.url(&inner)]);
+                        entries = entries.zip(cache.count(&inner)).map(|(sum, here)| sum + here);
                     }
                 }
             }
@@ -67,6 +70,7 @@ impl Gateway {
                         None => add(route, &[cache.everything()]),
                     }
                 }
+                entries = everywhere.map(|_| self.shared.store.entries());
                 names.extend(everywhere);
             }
         }
@@ -75,7 +79,7 @@ impl Gateway {
         let help = "Purges that operators ordered.";
         self.shared.metrics.counter("forebay_cache_purges_total", help, &labels).increment();
         let generation = purges.purge(&names, order.mode);
-        Ok(Done { purged, mode, routes, generation, lazy: true })
+        Ok(Done { purged, mode, routes, generation, entries, lazy: true })
     }
 
     /// What is stored under a URL, by route.

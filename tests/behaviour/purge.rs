@@ -94,6 +94,10 @@ async fn what_each_order_takes() {
         store(&gateway, &all).await;
         let done = purge(&gateway, order.clone()).await;
         assert_eq!(done["routes"], json!(["all"]));
+        // How many it takes is known of a URL, and of everything.
+        let taken = (all.len() - left.len()) as u64;
+        let known = order.get("url").is_some() || order == json!({ "all": true });
+        assert_eq!(done.get("entries").and_then(Value::as_u64), known.then_some(taken), "{order}");
         assert_eq!(stored(&gateway, &all).await, left, "{order}");
     }
 }
@@ -378,8 +382,8 @@ async fn purge_as_a_method_is_off_until_somebody_may() {
     let done = ask(near.address, "PURGE", "/a", &[("purge-mode", "soft")]).await;
     let done: Value = serde_json::from_str(done.text()).unwrap();
     assert_eq!(
-        (&done["purged"], &done["mode"], &done["lazy"]),
-        (&json!("url"), &json!("soft"), &json!(true))
+        (&done["purged"], &done["mode"], &done["lazy"], &done["entries"]),
+        (&json!("url"), &json!("soft"), &json!(true), &json!(1))
     );
     let answer = get(near.address, "/a").await;
     assert!(status(&answer).contains("fwd=stale"), "{}", status(&answer));

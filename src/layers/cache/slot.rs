@@ -17,7 +17,7 @@ use super::partial::Partial;
 /// What counts the slots of a store.
 #[derive(Debug)]
 pub(super) struct Gauges {
-    entries: Gauge,
+    pub(super) entries: Gauge,
     pub(super) bytes: Gauge,
     pub(super) evictions: Evictions,
     memory: Memory,
@@ -114,6 +114,13 @@ impl Slot {
     /// All entries, the newest first.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.held.variants.iter()
+    }
+
+    /// How many of its responses, complete or not, are like this.
+    pub(super) fn count_of(&self, like: impl Fn(&Entry) -> bool) -> u64 {
+        let partials = self.held.partials.iter().map(|partial| partial.head());
+        let entries = self.held.variants.iter().map(AsRef::as_ref);
+        entries.chain(partials).filter(|entry| like(entry)).count() as u64
     }
 
     /// The newest entry, whichever requests it answers.

@@ -245,6 +245,11 @@ impl Store {
         }
     }
 
+    /// How many responses are stored.
+    pub fn entries(&self) -> u64 {
+        u64::try_from(self.gauges.entries.get()).unwrap_or(0)
+    }
+
     /// Brings moka's bookkeeping up to date: for tests, and for whoever reads the gauges.
     pub async fn settle(&self) {
         self.cache.run_pending_tasks().await;
@@ -261,8 +266,8 @@ impl Store {
 
     async fn update(&self, key: &[u8], change: impl FnOnce(&mut Contents) + Send) {
         let _turn = self.turn(key).await;
-        // Not moka's own `and_compute_with`: it looks the key up once more, and a miss that is looked up twice
-        // is two uses. Newcomers would push out what was asked for more often than they.
+        // Not moka's own `and_compute_with`: it looks the key up once more, and a miss looked up twice is two
+        // uses. Newcomers would push out what was asked for more often than they.
         let old = if self.cache.contains_key(key) { self.cache.get(key).await } else { None };
         let mut held = old.as_ref().map(|slot| slot.held.clone()).unwrap_or_default();
         change(&mut held);

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::http::Target;
+use http::HeaderMap;
+
+use crate::http::{Scheme, Target};
 
 use super::super::core::Core;
+use super::super::entry::Entry;
+use super::super::store::Peek;
 use super::generation::{Mode, Name, Purges};
 
 /// A handle to the cache of one route. URLs are as the cache sees them: after the route has rewritten them.
@@ -22,6 +26,11 @@ impl Control {
         Purges::url(self.0.url_hash(target))
     }
 
+    /// How many responses are stored under a URL; none where that cannot be told at once.
+    pub fn count(&self, target: &Target) -> Option<u64> {
+        self.0.count(target)
+    }
+
     /// All URLs that begin with this one, segment by segment; the query does not count.
     pub fn prefix(&self, target: &Target) -> Name {
         self.0.purges.prefix(&self.0.site(target))
@@ -35,5 +44,24 @@ impl Control {
     /// Purges these names, of this route or of others; returns the generation.
     pub fn purge(&self, names: &[Name], mode: Mode) -> u64 {
         self.0.purges.purge(names, mode)
+    }
+}
+
+impl Core {
+    /// How many responses are stored under a URL, where nothing else is part of the key.
+    pub(super) fn count(&self, target: &Target) -> Option<u64> {
+        let plan = &self.plan;
+        if plan.key.tells_clients_apart() || plan.no_vary_search || plan.query_body.is_some() {
+            return None;
+        }
+        let (mut key, mut count) = (Vec::new(), 0);
+        for scheme in [Scheme::Http, Scheme::Https] {
+            let target = Target { scheme, ..target.clone() };
+            plan.key.write(&mut key, self.namespace, &target, &HeaderMap::new());
+            let Peek::Now(slot) = self.store.peek(&key) else { return None };
+            let alive = |entry: &Entry| self.purged(entry, &target) != Some(Mode::Hard);
+            count += slot.map_or(0, |slot| slot.count_of(alive));
+        }
+        Some(count)
     }
 }

@@ -106,12 +106,15 @@ impl Core {
         let tags = self.plan.tags.own(&request.headers);
         let mut names: Vec<Name> = tags.flat_map(|tag| self.purges.tag(Some(self.namespace), tag)).collect();
         let kind = if names.is_empty() { Kind::Url } else { Kind::Tag };
+        let mut entries = None;
         if names.is_empty() {
             names.push(Purges::url(self.url_hash(&request.target)));
+            entries = self.count(&request.target);
         }
         let generation = self.purges.purge(&names, mode);
         let routes = vec![self.meter.route().to_owned()];
-        let done = Done { purged: kind.as_str(), mode: mode.as_str(), routes, generation, lazy: true };
+        let (purged, mode) = (kind.as_str(), mode.as_str());
+        let done = Done { purged, mode, routes, generation, entries, lazy: true };
         let text = serde_json::to_string(&done).unwrap_or_default();
         let mut response = Response::new(StatusCode::OK, Body::full(text + "\n"));
         response.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

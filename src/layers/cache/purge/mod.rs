@@ -15,6 +15,8 @@
 //!
 //! What may surprise:
 //!
+//! - So an answer says that the purge is lazy, and only where nobody has to walk how many responses it takes:
+//!   for one URL whose key has no fields and cookies in it, and for everything.
 //! - What remembers purges has a fixed size. If very many names are purged within the lifetime of an entry,
 //!   it may be taken for purged too: too much is purged, never too little.
 //! - Entries that were purged for good leave their memory when they are asked for or make room for others,

@@ -55,6 +55,10 @@ pub struct Done {
     pub routes: Vec<String>,
     /// The generation that begins with it.
     pub generation: u64,
+    /// How many responses it takes, where that is known: those under a URL whose key has nothing else in it,
+    /// and all that are stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entries: Option<u64>,
     /// Always true: no entry was touched yet, each is judged when it is next asked for.
     pub lazy: bool,
 }
