@@ -4,14 +4,14 @@ use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use bytes::BytesMut;
 use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::clock;
@@ -25,7 +25,7 @@ use crate::net::Io;
 use super::addresses::{Addresses, Place};
 use super::exchange::{self, Connection};
 use super::ingress::{self, Border};
-use super::io::WatchedIo;
+use super::io::{AHEAD_MAX_BYTES, WatchedIo};
 use super::streams::Streams;
 use super::tunnel::Tunnels;
 use super::watch::{Limits, ListenerId, Order, Watch, Watched};
@@ -85,6 +85,8 @@ pub struct Slot {
     pub open: GaugeHold,
     /// The gauge of those that rest.
     pub resting: Gauge,
+    /// The gauge of those whose client takes its time over a head.
+    pub slow: Gauge,
 }
 
 /// A connection that was accepted.
@@ -125,33 +127,59 @@ pub enum Spoken {
 }
 
 /// Serves a clear-text connection, finding out which protocol it speaks.
-pub async fn serve_clear(mut io: Io, accepted: Accepted) {
+pub async fn serve_clear(mut io: Io, accepted: Box<Accepted>) {
     let begun = unless_ended(&accepted.watched, pin!(find_protocol(&mut io, &accepted.context))).await;
-    if let Some(Some((spoken, ahead))) = begun {
-        serve(Box::new(WatchedIo::new(io, ahead, accepted.watched.clone())), spoken, accepted).await;
-    }
+    let Some(Some((spoken, ahead))) = begun else { return };
+    serve_known(io, ahead, spoken, *accepted).await;
 }
 
-/// Serves a connection whose protocol is known.
-pub async fn serve_known(io: Io, spoken: Spoken, accepted: Accepted) {
-    serve(Box::new(WatchedIo::new(io, BytesMut::new(), accepted.watched.clone())), spoken, accepted).await;
+/// Serves a connection whose protocol is known; `ahead` was read to find out.
+pub fn serve_known(
+    io: Io,
+    ahead: BytesMut,
+    spoken: Spoken,
+    accepted: Accepted,
+) -> impl Future<Output = ()> + Send + use<> {
+    let Accepted { peer, slot, watched, context } = accepted;
+    let mut io = Box::new(WatchedIo::new(io, ahead, watched.clone()));
+    let interim = (spoken == Spoken::Http1).then(|| {
+        let watched = watched.clone();
+        Exchange::new(move || watched.wake())
+    });
+    let (peer, slot) = (Arc::new(peer), Arc::new(slot));
+    let connection = Arc::new(Connection { peer, slot, context, watched, spoken, interim });
+    io.speaks(connection.clone());
+    serve(io, connection)
 }
 
 /// Reads until the bytes are an HTTP/2 preface or cannot become one. `None` when the client leaves before.
 async fn find_protocol(io: &mut Io, context: &Context) -> Option<(Spoken, BytesMut)> {
-    let mut ahead = BytesMut::with_capacity(PREFACE.len());
-    loop {
-        if ahead.len() < PREFACE.len() && io.read_buf(&mut ahead).await.ok()? == 0 {
-            return None;
+    let mut ahead = BytesMut::new();
+    poll_fn(|cx| {
+        loop {
+            // Not kept over the wait.
+            let mut few = [0; AHEAD_MAX_BYTES];
+            let mut few = ReadBuf::new(&mut few);
+            if ready!(Pin::new(&mut *io).poll_read(cx, &mut few)).is_err() || few.filled().is_empty() {
+                return Poll::Ready(None);
+            }
+            ahead.extend_from_slice(few.filled());
+            if let Some(spoken) = protocol_of(&ahead, context) {
+                return Poll::Ready(Some((spoken, std::mem::take(&mut ahead))));
+            }
         }
-        let length = ahead.len().min(PREFACE.len());
-        let alike = PREFACE.get(..length) == ahead.get(..length);
-        match (alike, context.http1, context.http2) {
-            (false, true, _) | (_, true, false) => return Some((Spoken::Http1, ahead)),
-            (_, false, _) => return Some((Spoken::Http2, ahead)),
-            (true, _, true) if length == PREFACE.len() => return Some((Spoken::Http2, ahead)),
-            (true, _, true) => {}
-        }
+    })
+    .await
+}
+
+/// What is spoken where these are the first bytes, if they are enough to know.
+fn protocol_of(ahead: &[u8], context: &Context) -> Option<Spoken> {
+    let length = ahead.len().min(PREFACE.len());
+    let alike = PREFACE.get(..length) == ahead.get(..length);
+    match (alike, context.http1, context.http2) {
+        (false, true, _) | (_, true, false) => Some(Spoken::Http1),
+        (_, false, _) => Some(Spoken::Http2),
+        (true, _, true) => (length == PREFACE.len()).then_some(Spoken::Http2),
     }
 }
 
@@ -171,22 +199,14 @@ pub async fn unless_ended<T>(watched: &Watched, mut future: Pin<&mut impl Future
     .await
 }
 
-async fn serve(mut io: Box<WatchedIo>, spoken: Spoken, accepted: Accepted) {
-    let Accepted { peer, slot, watched, context } = accepted;
-    let (peer, slot) = (Arc::new(peer), Arc::new(slot));
-    let interim = (spoken == Spoken::Http1).then(|| {
-        let watched = watched.clone();
-        Exchange::new(move || watched.wake())
-    });
-    let connection = Arc::new(Connection { peer, slot, context, watched, spoken, interim });
-    io.speaks(connection.clone());
+async fn serve(io: Box<WatchedIo>, connection: Arc<Connection>) {
     let requests = {
         let connection = connection.clone();
         service_fn(move |request| exchange::answer(request, &connection))
     };
     let mut io = TokioIo::new(io);
     let watched = &connection.watched;
-    match spoken {
+    match connection.spoken {
         Spoken::Http1 => loop {
             let (driven, parts) = {
                 let served = http1_builder(&connection.context).serve_connection(io, requests.clone());
@@ -202,9 +222,8 @@ async fn serve(mut io: Box<WatchedIo>, spoken: Spoken, accepted: Accepted) {
                 (Driven::Ended(broken), _) => return tell_of(&connection, broken),
                 (Driven::Rests, None) => return,
             };
-            let woken = unless_ended(watched, pin!(rest(parts, &connection.slot))).await;
-            let Some(woken) = woken.flatten() else { return };
-            io = TokioIo::new(woken);
+            let Some(rested) = rest(parts, &connection).await else { return };
+            io = TokioIo::new(rested);
         },
         Spoken::Http2 => {
             watched.speaks_http2();
@@ -215,17 +234,23 @@ async fn serve(mut io: Box<WatchedIo>, spoken: Spoken, accepted: Accepted) {
     }
 }
 
-/// Keeps nothing of an idle connection but its socket until the client sends something: hyper's buffers are
-/// some 15 KiB. `None` when the client leaves.
-async fn rest<S>(parts: http1::Parts<TokioIo<Box<WatchedIo>>, S>, slot: &Slot) -> Option<Box<WatchedIo>> {
+/// Keeps nothing of a connection but its socket, and what there is of a head, until there is more to do than
+/// wait: hyper's buffers are some 15 KiB. `None` when the client leaves.
+async fn rest<S>(
+    parts: http1::Parts<TokioIo<Box<WatchedIo>>, S>,
+    connection: &Connection,
+) -> Option<Box<WatchedIo>> {
     let http1::Parts { io, read_buf, .. } = parts;
     let mut io = io.into_inner();
     if read_buf.is_empty() {
         drop(read_buf);
-        let _resting = slot.resting.hold();
-        io.await_bytes().await?;
+        let _resting = connection.slot.resting.hold();
+        unless_ended(&connection.watched, pin!(io.await_bytes())).await.flatten()?;
+    } else if io.is_within_head() {
+        let _slow = connection.slot.slow.hold();
+        io.await_head(read_buf, connection.context.border.server.max_header_bytes).await;
     } else {
-        io.put_back(read_buf);
+        io.read_first(read_buf);
     }
     Some(io)
 }

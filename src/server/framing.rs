@@ -161,6 +161,11 @@ impl Framing {
         self.heads
     }
 
+    /// Whether what comes next is of a head.
+    pub const fn is_within_head(&self) -> bool {
+        matches!(self.state, State::Start | State::Fields)
+    }
+
     /// Whether the outcome of a WebSocket handshake is awaited.
     pub fn is_handshake(&self) -> bool {
         self.state == State::Handshake

@@ -5,6 +5,7 @@
 //! by its time: nothing that was asked for is left to be written. The gateway's own takes its place.
 
 mod along;
+mod slow;
 
 use std::future::poll_fn;
 use std::io;
@@ -26,8 +27,8 @@ use super::exchange::Connection;
 use super::framing::Framing;
 use super::watch::{Order, Phase, Watched};
 
-/// How much is read at once of what ends a rest.
-const AHEAD_MAX_BYTES: usize = 2048;
+/// How much is read at once where hyper does not read.
+pub(super) const AHEAD_MAX_BYTES: usize = 2048;
 
 /// How long a client that still sends while we close is listened to.
 const LINGER: Duration = Duration::from_secs(2);
@@ -125,16 +126,15 @@ impl WatchedIo {
             Poll::Ready(read.ok().map(|()| Bytes::copy_from_slice(few.filled())))
         })
         .await;
-        let ahead = ahead.filter(|ahead| !ahead.is_empty())?;
-        // Some may be there already, in place of what was wrong.
-        self.ahead =
-            if self.ahead.is_empty() { ahead } else { [ahead, self.ahead.split_off(0)].concat().into() };
+        self.read_first(ahead.filter(|ahead| !ahead.is_empty())?);
         Some(())
     }
 
-    /// Has these bytes be what is read next.
-    pub fn put_back(&mut self, ahead: Bytes) {
-        self.ahead = ahead;
+    /// Has these bytes be what is read next. Some may be there already, in place of what was wrong behind
+    /// these.
+    pub fn read_first(&mut self, first: Bytes) {
+        self.ahead =
+            if self.ahead.is_empty() { first } else { [first, self.ahead.split_off(0)].concat().into() };
     }
 
     /// Some bytes were written, or none now.
@@ -320,6 +320,7 @@ impl AsyncWrite for WatchedIo {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.watched.closes();
         ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
         if this.watched.is_cut() || this.watched.is_handed_over() {
             return Poll::Ready(Ok(()));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,7 +30,6 @@ use super::client_certificate;
 use super::connection::{self, Accepted, Context, Slot, Spoken};
 use super::proxy_protocol::{self, Source, Step};
 use super::sockets::{self, Inherited, Leaving};
-use super::watch::Watched;
 
 /// How long to pause after a failed accept (no file descriptors left), at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -55,6 +55,7 @@ struct Counts {
     tls_failed: Counter,
     open: Gauge,
     resting: Gauge,
+    slow: Gauge,
 }
 
 /// What a listener works with.
@@ -107,6 +108,11 @@ impl Listener {
             resting: metrics.gauge(
                 "forebay_connections_resting",
                 "Open connections that are idle and keep nothing but their socket.",
+                &labels,
+            ),
+            slow: metrics.gauge(
+                "forebay_connections_in_slow_head",
+                "Open connections whose client has been sending the head of a request for a while.",
                 &labels,
             ),
         };
@@ -199,11 +205,9 @@ async fn hand_on(stream: TcpStream, client: SocketAddr, work: &Work, tracker: &T
     // Before it waits: who has too many connections already does not hold up others.
     let Some((stream, place)) = admit(stream, client, &work.serving.load().context) else { return };
     let Ok(permit) = work.slots.clone().acquire_owned().await else { return };
-    let slot = Slot { permit, place, open: counts.open.hold(), resting: counts.resting.clone() };
-    let serving = work.serving.load_full();
-    // From here on it is told when its listener leaves.
-    let watched = serving.context.enlist();
-    tracker.spawn(serve(stream, client, slot, serving, watched, counts.clone()));
+    let (resting, slow) = (counts.resting.clone(), counts.slow.clone());
+    let slot = Slot { permit, place, open: counts.open.hold(), resting, slow };
+    tracker.spawn(serve(stream, client, slot, &work.serving.load(), counts));
 }
 
 /// Whether an accept failed because that one connection had already ended.
@@ -275,42 +279,49 @@ async fn read_header(stream: &mut TcpStream) -> Result<Source, &'static str> {
     }
 }
 
-async fn serve(
-    mut stream: TcpStream,
+/// Serves a connection. There are many, so its task is small: an `async fn` has room twice for what it is
+/// given, hence the boxes.
+fn serve(
+    stream: TcpStream,
     address: SocketAddr,
     slot: Slot,
-    serving: Arc<Serving>,
-    watched: Arc<Watched>,
-    counts: Counts,
-) {
+    serving: &Serving,
+    counts: &Counts,
+) -> impl Future<Output = ()> + Send + use<> {
     let _ = stream.set_nodelay(true);
-    let Ok(local) = stream.local_addr() else { return };
     let context = serving.context.clone();
     let trusted = context.border.trusted.contains(address.ip());
-    let peer = Peer { address, local, scheme: Scheme::Http, trusted, server_name: None, certificate: None };
-    let mut accepted = Accepted { peer, slot, watched, context };
-    if accepted.context.proxy_protocol {
-        // In a box, for few listeners read one.
-        if let Err(reason) = Box::pin(introduce(&mut stream, &mut accepted)).await {
+    // A client that has left already has no end of ours either. Once in the watch, it is told when its
+    // listener leaves.
+    let opened = stream.local_addr().ok().map(|local| {
+        let peer =
+            Peer { address, local, scheme: Scheme::Http, trusted, server_name: None, certificate: None };
+        Box::new(Accepted { peer, slot, watched: context.enlist(), context })
+    });
+    let tls = serving.tls.clone().map(|tls| Box::new((tls, counts.tls_failed.clone())));
+    async move {
+        let (mut stream, Some(mut accepted)) = (stream, opened) else { return };
+        if accepted.context.proxy_protocol
+            && let Err(reason) = Box::pin(introduce(&mut stream, &mut accepted)).await
+        {
             return refuse(stream, reason, &accepted.context);
         }
-    }
-    match serving.tls.clone() {
-        None => connection::serve_clear(Io::Tcp(stream), accepted).await,
-        // In a box: a clear-text connection's task need not have room for a handshake.
-        Some(tls) => Box::pin(serve_tls(stream, tls, accepted, counts)).await,
+        match tls {
+            None => connection::serve_clear(Io::Tcp(stream), accepted).await,
+            Some(tls) => Box::pin(serve_tls(stream, tls.0, accepted, tls.1)).await,
+        }
     }
 }
 
-async fn serve_tls(stream: TcpStream, tls: Arc<ServerConfig>, mut accepted: Accepted, counts: Counts) {
+async fn serve_tls(stream: TcpStream, tls: Arc<ServerConfig>, mut accepted: Box<Accepted>, failed: Counter) {
     let handshake = pin!(TlsAcceptor::from(tls).accept(stream));
     let stream = match connection::unless_ended(&accepted.watched, handshake).await {
         Some(Ok(stream)) => stream,
         Some(Err(error)) => {
-            counts.tls_failed.increment();
+            failed.increment();
             return debug!(%error, client = %accepted.peer.address, "TLS handshake failed");
         }
-        None => return counts.tls_failed.increment(),
+        None => return failed.increment(),
     };
     let session = stream.get_ref().1;
     accepted.peer.scheme = Scheme::Https;
@@ -324,5 +335,5 @@ async fn serve_tls(stream: TcpStream, tls: Arc<ServerConfig>, mut accepted: Acce
         None if accepted.context.http1 => Spoken::Http1,
         None => Spoken::Http2,
     };
-    connection::serve_known(Io::Tls(Box::new(stream)), spoken, accepted).await;
+    connection::serve_known(Io::Tls(Box::new(stream)), BytesMut::new(), spoken, *accepted).await;
 }

@@ -17,6 +17,7 @@ pub mod io;
 pub mod listener;
 pub mod notify;
 mod outgoing;
+mod phase;
 mod pretence;
 pub mod proxy_protocol;
 pub mod reload;

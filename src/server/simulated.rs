@@ -23,7 +23,8 @@ impl Server {
         let bound = self.listeners.first()?;
         let context = bound.serving.load().context.clone();
         let permit = self.slots.clone().try_acquire_owned().ok()?;
-        let slot = Slot { permit, place: None, open: Gauge::default().hold(), resting: Gauge::default() };
+        let unseen = Gauge::default();
+        let slot = Slot { permit, place: None, open: unseen.hold(), resting: unseen.clone(), slow: unseen };
         let trusted = context.border.trusted.contains(address.ip());
         let peer = Peer {
             address,
@@ -34,6 +35,6 @@ impl Server {
             certificate: None,
         };
         let accepted = Accepted { peer, slot, watched: context.enlist(), context };
-        Some(connection::serve_clear(Io::Memory(stream), accepted))
+        Some(connection::serve_clear(Io::Memory(stream), Box::new(accepted)))
     }
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use crate::plan::ServerPlan;
 
-pub use super::watched::{Order, Phase, Watched};
+pub use super::phase::{Order, Phase};
+pub use super::watched::Watched;
 
 /// How often the watchman looks.
 pub const TICK: Duration = Duration::from_millis(100);

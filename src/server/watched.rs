@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
+use super::phase::{Order, Phase};
 use super::watch::{Limits, ListenerId, Shared, TICK};
 
-/// After how many ticks an idle connection rests: soon, so that a crowd of clients that ask once and stay
-/// does not cost their buffers, and seldom enough not to cost those that ask again.
+/// After how many ticks a connection rests that is idle, or whose client takes its time over a head: soon, so
+/// that a crowd of them does not cost their buffers, and seldom enough not to cost those that ask again.
 const REST: u32 = 2;
 
 /// For how many ticks a connection that is to end waits for a request that may be on its way: two seconds.
@@ -15,34 +16,6 @@ const GRACE: u32 = 20;
 
 /// How many ticks a client may be slower than [`Limits::rate`]: ten seconds.
 const SLOW_TICKS: u32 = 100;
-
-/// What a connection is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Phase {
-    /// Nothing has been read yet.
-    New = 0,
-    /// Part of a head has been read.
-    Head = 1,
-    /// A request is being served.
-    Busy = 2,
-    /// The last request has been answered, the next one not begun.
-    Idle = 3,
-}
-
-/// What the watchman wants of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Order {
-    /// Go on.
-    None = 0,
-    /// Finish what is in flight, and end once nothing more can be on its way ([`Watched::may_end`]).
-    Drain = 1,
-    /// The head took too long: say so and end.
-    HeadTimeout = 2,
-    /// End without a word.
-    End = 3,
-}
 
 /// One request, among those that were begun ([`Watched::requests`]).
 const BEGUN: u64 = 1 << 32;
@@ -74,6 +47,8 @@ pub struct Watched {
     cut: AtomicBool,
     handed_over: AtomicBool,
     told: AtomicBool,
+    /// Whether no more is to be written.
+    closing: AtomicBool,
     /// Whether the last request had a body.
     body: AtomicBool,
     /// Whether the connection should free what it does not need while it is idle.
@@ -102,6 +77,7 @@ impl Watched {
             cut: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
             told: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             body: AtomicBool::new(false),
             rest: AtomicBool::new(false),
             waker: Mutex::new(None),
@@ -232,6 +208,11 @@ impl Watched {
         self.told.load(Ordering::Relaxed)
     }
 
+    /// All has been said: what the client still sends is not answered.
+    pub fn closes(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
     /// Whether a response could not be finished.
     pub fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
@@ -278,7 +259,8 @@ impl Watched {
         }
     }
 
-    /// Whether the connection should rest now: it is idle, and has been for a while. Says so once.
+    /// Whether the connection should rest now: it is idle, or in the middle of a head, and has been for a
+    /// while. Says so once.
     pub fn takes_rest(&self) -> bool {
         self.rest.load(Ordering::Relaxed) && self.rest.swap(false, Ordering::Relaxed) && self.is_at_rest()
     }
@@ -286,11 +268,17 @@ impl Watched {
     /// Whether nothing is being read, served or written. After a body one cannot know from here: an answer
     /// may have ended before the client has sent all of it.
     fn is_at_rest(&self) -> bool {
-        self.phase() == Phase::Idle
+        let waits = match self.phase() {
+            Phase::Idle => true,
+            Phase::Head => self.is_quiet(),
+            Phase::New | Phase::Busy => false,
+        };
+        waits
             && !self.body.load(Ordering::Relaxed)
             && self.in_flight() == 0
             && self.blocked.load(Ordering::Relaxed) == 0
             && !self.is_handed_over()
+            && !self.closing.load(Ordering::Relaxed)
     }
 
     /// Whether a connection that is to end may be told so now. What a client has sent before it knew is
@@ -320,7 +308,8 @@ impl Watched {
         }
     }
 
-    /// Suggests a rest, once in each pause between two requests. HTTP/2 has state that must be kept.
+    /// Suggests a rest, once in each pause between two requests and once in each head. HTTP/2 has state that
+    /// must be kept.
     fn suggest_rest(&self, tick: u32) {
         let passed = tick.wrapping_sub(self.since.load(Ordering::Relaxed));
         if passed == REST && self.is_at_rest() && !self.http2.load(Ordering::Relaxed) {

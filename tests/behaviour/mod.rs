@@ -36,6 +36,7 @@ mod rolling_restart;
 mod routing;
 mod secrets;
 mod secure;
+mod slow_heads;
 mod streaming;
 mod tls;
 mod token_keys;
