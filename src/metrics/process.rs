@@ -1,9 +1,11 @@
-//! Metrics of the process itself, read from `/proc` when they are asked for.
+//! Metrics of the process itself, read from `/proc` and the runtime when they are asked for.
 //!
 //! Their names are the ones every Prometheus client library uses, so that dashboards made for those fit.
 //! Where there is no `/proc` they are left out.
 
 use std::fs;
+
+use tokio::runtime::Handle;
 
 use super::Metrics;
 
@@ -30,6 +32,7 @@ pub fn register(metrics: &Metrics) {
     gauge("process_threads", "Threads.", || status("Threads:"));
     gauge("process_open_fds", "Open file descriptors.", open_fds);
     gauge("process_max_fds", "The most file descriptors that may be open.", max_fds);
+    gauge("forebay_tasks", "Tasks of the async runtime, one or two a connection among them.", tasks);
     metrics.observe_total_with("process_cpu_seconds_total", "CPU time, user and system.", &[], || {
         cpu_seconds().unwrap_or(f64::NAN)
     });
@@ -58,6 +61,11 @@ fn open_fds() -> Option<f64> {
     // Since Linux 6.2 the folder's size is their number; counting them takes a while when they are many.
     let size = fs::metadata(PATH).ok()?.len();
     if size > 0 { Some(size as f64) } else { Some(fs::read_dir(PATH).ok()?.count() as f64) }
+}
+
+/// Of the runtime that serves the page.
+fn tasks() -> Option<f64> {
+    Some(Handle::try_current().ok()?.metrics().num_alive_tasks() as f64)
 }
 
 fn max_fds() -> Option<f64> {

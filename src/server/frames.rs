@@ -5,6 +5,11 @@
 //! unknown types are all legitimate in themselves, so what counts is their rate. A connection has a budget
 //! that grows with time (`server.max_http2_control_frames`) and with what it is sent: a client that reads a
 //! large response has many windows to update. Only headers of frames are looked at.
+//!
+//! So what is in a field block is for the library alone to judge: HPACK can be read only with all that came
+//! before on the connection. It resets the streams that are malformed, with one exception: a pseudo-header
+//! field in trailers (RFC 9113 §8.1) is dropped without a word. The request goes on without it, and nothing
+//! reads such a field from trailers, here or towards the origin; a test sends one.
 
 use crate::units::Rate;
 

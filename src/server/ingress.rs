@@ -238,6 +238,11 @@ fn target(parts: &mut Parts, scheme: Scheme, border: &Border, peer: &Peer) -> Re
         return Err(ClientError::TargetTooLong);
     }
     let authority = authority(parts, scheme)?;
+    // RFC 9110 §7.4: what is asked for by `https` must have come that way. A proxy that ends TLS is trusted to.
+    let is_secure = scheme == Scheme::Https || peer.trusted;
+    if !is_secure && parts.uri.scheme_str() == Some("https") {
+        return Err(ClientError::Misdirected);
+    }
     if let (Some(name), Some(certificates)) = (&peer.server_name, &border.certificates)
         && !certificates.serve(name, &authority)
     {

@@ -149,6 +149,11 @@ const CODINGS: &[Case] = &[
         "9112 §7",
         b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: \xa0chunked\r\n\r\n0\r\n\r\n",
     ),
+    refused(
+        "after a next-line character",
+        "9112 §7",
+        b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: \x85chunked\r\n\r\n0\r\n\r\n",
+    ),
     refused("with a Kelvin sign", "9112 §7", post!("transfer-encoding: chun\u{212a}ed", "0\r\n\r\n")),
     refused("a space before the colon", "9112 §5.1", post!("transfer-encoding : chunked", "0\r\n\r\n")),
     refused("a tab before the colon", "9112 §5.1", post!("transfer-encoding\t: chunked", "0\r\n\r\n")),

@@ -102,6 +102,28 @@ async fn good_requests() {
             "POST /cut\nhost: a\ntransfer-encoding: chunked\n\nhello",
         ),
         passed(
+            "trailers that would change what came before are not sent on",
+            "9110 §6.5.1",
+            [
+                open(&post(&[])),
+                frame(DATA, 0, 1, b"he"),
+                frame(
+                    HEADERS,
+                    END_HEADERS | END_STREAM,
+                    1,
+                    &block(&[
+                        ("content-length", "5"),
+                        ("host", "b"),
+                        ("authorization", "x"),
+                        ("cookie", "c"),
+                    ]),
+                ),
+            ]
+            .concat(),
+            "POST /cut\nhost: a\ntransfer-encoding: chunked\n\nhe",
+        ),
+        // Such trailers are malformed; the library drops the field without a word, and it is merged nowhere.
+        passed(
             "a pseudo-header field in trailers is not sent on",
             "9113 §8.1",
             [
@@ -182,6 +204,10 @@ async fn malformed_targets() {
         target("no method", "9113 §8.3.1", "", "http", "/", "a"),
         target("a method with a space", "9113 §8.3.1", "GET /x HTTP/1.1\r\nx:", "http", "/", "a"),
         target("another scheme", "9110 §7.4", "GET", "ftp", "/", "a"),
+        Case {
+            right: &[Outcome::Status(421)],
+            ..target("https where there is no TLS", "9110 §7.4", "GET", "https", "/", "a")
+        },
         target("an empty path", "9113 §8.3.1", "GET", "http", "", "a"),
         target("a relative path", "9113 §8.3.1", "GET", "http", "b", "a"),
         target("an absolute URI", "9113 §8.3.1", "GET", "http", "http://b/", "a"),
@@ -254,6 +280,18 @@ async fn malformed_bodies() {
             "trailers that do not end the stream",
             "9113 §8.1",
             [open(&post(&[])), data(0, b"he"), trailers(0, &[("x", "y")])].concat(),
+        ),
+        refused(
+            "Transfer-Encoding in trailers",
+            "9113 §8.2.2",
+            [open(&post(&[])), data(0, b"he"), trailers(END_STREAM, &[("transfer-encoding", "chunked")])]
+                .concat(),
+        ),
+        refused(
+            "a line end in trailers",
+            "9113 §8.2.1",
+            [open(&post(&[])), data(0, b"he"), trailers(END_STREAM, &[("x", "y\r\n\r\nGET / HTTP/1.1")])]
+                .concat(),
         ),
         refused(
             "data after the end",

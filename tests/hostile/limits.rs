@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Case, End, SOON, Seen, answered, cut, passed, run, start};
-use crate::support::{Client, get};
+use crate::support::{Client, Gateway, H2, Origin, Reply, get};
 
 fn head(line: &str, fields: impl IntoIterator<Item = String>) -> Vec<u8> {
     let fields: Vec<String> = fields.into_iter().collect();
@@ -189,4 +189,42 @@ async fn broken_bodies_do_not_eject_the_origin() {
     let broken = cut("a broken body", "9112 §8", chunked!("z\r\n"));
     let many: Vec<Case> = std::iter::repeat_with(|| Case { end: End::Closed, ..broken }).take(30).collect();
     run(&many, 0).await;
+}
+
+/// Whatever else a client says of itself, its limit is one: by the host's spelling or the path's, by fields
+/// that only a proxy may send, by streams of one connection. Refusals cost the origin nothing.
+#[tokio::test]
+async fn a_rate_limit_is_not_got_round() {
+    let heads = [
+        "GET / HTTP/1.1\r\nhost: a.example\r\n",
+        "GET / HTTP/1.1\r\nhost: A.EXAMPLE\r\n",
+        "GET / HTTP/1.1\r\nhost: a.example.:80\r\n",
+        "GET http://a.example/ HTTP/1.1\r\nhost: b.example\r\n",
+        "GET //%61 HTTP/1.1\r\nhost: a.example\r\n",
+        "GET /?b HTTP/1.1\r\nhost: a.example\r\nx-forwarded-for: 192.0.2.7\r\n",
+        "GET / HTTP/1.1\r\nhost: a.example\r\nforwarded: for=192.0.2.8\r\nx-real-ip: 192.0.2.8\r\n",
+        "GET / HTTP/1.1\r\nhost: a.example\r\nX_Forwarded_For: 192.0.2.9\r\nx-client-ip: 192.0.2.9\r\n",
+        "POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 0\r\n",
+        "GET / HTTP/1.0\r\nhost: a.example\r\n",
+    ];
+    let streams = 4;
+    let all = heads.len() + streams;
+    let origin = Origin::always(Reply::ok("ok")).await;
+    let limit = format!(
+        "[[route.rate_limit]]\nname = \"each\"\nkey = \"client_ip\"\nrate = \"1/h\"\nburst = {all}\n"
+    );
+    let gateway = Gateway::before(origin.address, &limit).await;
+    for status in [200, 429] {
+        for head in heads {
+            let mut client = Client::connect(gateway.address).await;
+            client.write(format!("{head}\r\n")).await;
+            assert_eq!(client.response().await.status(), status, "{head}");
+        }
+        let mut client = H2::connect(gateway.address).await;
+        for stream in 0..streams {
+            let answer = client.get(&format!("http://host-{stream}.example/{stream}")).await;
+            assert_eq!(answer.status, status, "stream {stream}");
+        }
+    }
+    assert_eq!(origin.asked().len(), all);
 }

@@ -57,6 +57,28 @@ const EXPECTATIONS: &[Case] = &[
         ),
         &[417],
     ),
+    // CVE-2025-32094: OPTIONS, an expectation and a fold.
+    Case {
+        first: &[100],
+        ..passed(
+            "with OPTIONS",
+            "9110 §10.1.1",
+            b"OPTIONS /x HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\nhello",
+            &["OPTIONS /x\ncontent-length: 5\nhost: a\n\nhello"],
+        )
+    },
+    answered(
+        "folded",
+        "9112 §5.2",
+        b"OPTIONS /x HTTP/1.1\r\nhost: a\r\nexpect:\r\n 100-continue\r\ncontent-length: 35\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n",
+        &[400],
+    ),
+    answered(
+        "with an underscore",
+        "9110 §10.1.1",
+        post!("expect: 100_continue\r\ncontent-length: 5", "hello"),
+        &[417],
+    ),
 ];
 
 const UPGRADES: &[Case] = &[
@@ -86,6 +108,8 @@ const SEQUENCES: &[Case] = &[
     passed("a body on GET", "9112 §9.3", b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello", &["GET /\ncontent-length: 5\nhost: a\n\nhello"]),
     passed("a body on HEAD", "9112 §9.3", b"HEAD / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello", &["HEAD /\ncontent-length: 5\nhost: a\n\nhello"]),
     passed("a body on DELETE", "9112 §9.3", b"DELETE / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello", &["DELETE /\ncontent-length: 5\nhost: a\n\nhello"]),
+    passed("a body on OPTIONS", "9112 §9.3", b"OPTIONS /x HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello", &["OPTIONS /x\ncontent-length: 5\nhost: a\n\nhello"]),
+    passed("a chunked body on HEAD", "9112 §9.3", b"HEAD / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", &["HEAD /\nhost: a\ntransfer-encoding: chunked\n\nhello"]),
     passed("a body like a request", "9112 §9.3", b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 36\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: ab\r\n\r\n",
         &["GET /\ncontent-length: 36\nhost: a\n\nGET /smuggled HTTP/1.1\r\nhost: ab\r\n\r\n"]),
     Case { end: End::Either, ..answered("a body that nobody reads", "9112 §9.3", b"OPTIONS * HTTP/1.1\r\nhost: a\r\ncontent-length: 35\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n", &[204]) },
@@ -199,6 +223,12 @@ const TRUSTED: &[Case] = &[
         "9110 §7.6.1",
         get!("connection: x-forwarded-for\r\nx-forwarded-for: 6.6.6.6"),
         &["GET /\nhost: a\nx-forwarded-for: 6.6.6.6, 127.0.0.1"],
+    ),
+    passed(
+        "nor is it doubted that its client came by https",
+        "9110 §7.4",
+        b"GET https://a/x HTTP/1.1\r\nhost: a\r\n\r\n",
+        &["GET /x\nhost: a"],
     ),
     passed(
         "nor twins contradict",

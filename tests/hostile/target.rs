@@ -1,6 +1,7 @@
 //! For whom and for what a request is: one reading for routing, cache key and origin.
 
-use super::{Case, End, answered, passed, refused, run};
+use super::{Case, End, answered, config, passed, refused, run};
+use crate::support::{Gateway, Origin, Reply, get};
 
 const HOSTS: &[Case] = &[
     passed("one form for a name", "9110 §4.2.3", host!("A.Example.:80"), &["GET /\nhost: a.example"]),
@@ -52,6 +53,12 @@ const FORMS: &[Case] = &[
     ),
     refused("user information", "9110 §4.2.4", b"GET http://u:p@b/x HTTP/1.1\r\nhost: b\r\n\r\n"),
     refused("an empty authority", "9110 §4.2.1", b"GET http:///x HTTP/1.1\r\nhost: b\r\n\r\n"),
+    answered(
+        "https where there is no TLS",
+        "9110 §7.4",
+        b"GET https://b/x HTTP/1.1\r\nhost: b\r\n\r\n",
+        &[421],
+    ),
     refused("another scheme", "9110 §7.4", b"GET ftp://b/x HTTP/1.1\r\nhost: b\r\n\r\n"),
     refused("authority form", "9112 §3.2.3", b"GET b:80 HTTP/1.1\r\nhost: b\r\n\r\n"),
     refused("a name alone", "9112 §3.2", b"GET b HTTP/1.1\r\nhost: b\r\n\r\n"),
@@ -130,6 +137,40 @@ const PATHS: &[Case] = &[
     refused("a byte beyond ASCII in a path", "3986 §2", b"GET /caf\xc3\xa9 HTTP/1.1\r\nhost: a\r\n\r\n"),
     refused("a byte beyond ASCII in a query", "3986 §2", b"GET /?caf\xc3\xa9 HTTP/1.1\r\nhost: a\r\n\r\n"),
 ];
+
+/// What `server.encoded_slash` and `server.merge_slashes` change, for matching and forwarding alike: the
+/// target, and the path that the origin sees, if it sees one.
+#[tokio::test]
+async fn paths_by_other_rules() {
+    let cases: [(&str, &[(&str, Option<&str>)]); 2] = [
+        (
+            "encoded_slash = \"reject\"",
+            &[("/a%2fb", None), ("/a%2Fb", None), ("/a%252fb", Some("/a%252fb")), ("/a/b", Some("/a/b"))],
+        ),
+        (
+            "merge_slashes = false",
+            &[
+                ("//a///b", Some("//a///b")),
+                ("/a//../b", Some("/a/b")),
+                ("//a/../../b", Some("/b")),
+                ("/%2e%2e//b", Some("//b")),
+            ],
+        ),
+    ];
+    for (rule, targets) in cases {
+        let origin = Origin::always(Reply::ok("ok")).await;
+        let config = config(origin.address).replace("[server]\n", &format!("[server]\n{rule}\n"));
+        let gateway = Gateway::start(&config);
+        for (target, seen) in targets {
+            let before = origin.asked().len();
+            let answer = get(gateway.address, target).await;
+            assert_eq!(answer.status(), if seen.is_some() { 200 } else { 400 }, "{rule} {target}");
+            let asked = origin.asked();
+            let asked: Vec<&str> = asked[before..].iter().map(|asked| asked.request.target()).collect();
+            assert_eq!(asked, seen.iter().copied().collect::<Vec<_>>(), "{rule} {target}");
+        }
+    }
+}
 
 #[tokio::test]
 async fn hosts() {

@@ -218,6 +218,32 @@ impl Gateway {
         }
     }
 
+    /// What the process holds: its tasks, connections and file descriptors, and its memory in bytes.
+    pub async fn holds(&self) -> [f64; 4] {
+        let metrics = self.metrics().await;
+        ["forebay_tasks", "forebay_connections_open", "process_open_fds", "process_resident_memory_bytes"]
+            .map(|name| metrics.sum(name, &[]))
+    }
+
+    /// Waits until it holds no more than it did, and memory no more than so many bytes beyond that: what an
+    /// allocator keeps for itself.
+    pub async fn back_to(&self, before: [f64; 4], kept: u32, what: &str) {
+        self.at_rest().await;
+        let mut now = before;
+        let waiting = async {
+            loop {
+                now = self.holds().await;
+                let most = [before[0], before[1], before[2], before[3] + f64::from(kept)];
+                if now.iter().zip(most).all(|(now, most)| *now <= most) {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        let back = tokio::time::timeout(PATIENCE, waiting).await.is_ok();
+        assert!(back, "{what}: {now:?} tasks, connections, descriptors, bytes, not {before:?}");
+    }
+
     /// Waits until the sum of a metric over all series with these labels is what is wanted, and returns it.
     pub async fn wait_for(&self, name: &str, labels: &[(&str, &str)], wanted: impl Fn(f64) -> bool) -> f64 {
         let last = Mutex::new(f64::NAN);

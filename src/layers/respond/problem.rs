@@ -168,7 +168,7 @@ const fn client(error: ClientError) -> Problem {
         ClientError::Misdirected => Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             KIND,
-            "This connection is for another host; open one for this.",
+            "This connection is not for what is asked for; open another one.",
         ),
         ClientError::NoIdempotencyKey => {
             Problem::new(StatusCode::BAD_REQUEST, KIND, "This operation needs an idempotency key.")
