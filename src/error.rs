@@ -107,8 +107,7 @@ pub enum ClientError {
     UnknownExpectation,
     /// It has passed a Forebay more often than `server.max_hops`: 508 (RFC 9110 §7.6.3, RFC 5842 §7.2).
     Loop,
-    /// The certificate that was shown is not for the host that is asked for, or there is none and `https` is
-    /// asked for: 421 (RFC 9110 §7.4, §15.5.20).
+    /// The certificate is not for the host asked for, or `https` came without TLS: 421 (RFC 9110 §7.4).
     Misdirected,
     /// The route wants an idempotency key, and there is none: 400.
     NoIdempotencyKey,

@@ -5,7 +5,8 @@
 //! the proxies in `trusted_proxies` (for whose client it is, and nothing else), and who holds `admin.token`.
 //!
 //! Every test that is named here exists: a test of its own sees to that. `a::b` is the test `b` in
-//! `tests/a.rs`. `cargo test --test all a::b` runs it.
+//! `tests/a.rs`, which `cargo test --test all a::b` runs; one that begins with `layers::` is beside the code,
+//! and `cargo test --lib` runs it.
 //!
 //! # What is between two readers of the same bytes
 //!
@@ -20,7 +21,7 @@
 //! | chunk sizes and extensions read in two ways | 400, the origin's request is cut | RFC 9112 §7.1 | `hostile::chunks::chunks_as_they_should_not_be`, `hostile::chunks::chunk_extensions_without_end` |
 //! | bare CR, LF, NUL, folded lines, blanks before a colon | 400, or never passed on | RFC 9112 §2.2, §5 | `hostile::fields::lines_and_fields`, `hostile::fields::start_lines` |
 //! | several hosts, or one that is none | 400 | RFC 9112 §3.2 | `hostile::target::hosts` |
-//! | paths that are read in two ways | normalised once, before all else; or 400 | RFC 3986 §6.2.2 | `hostile::target::paths`, `hostile::target::forms_of_targets` |
+//! | paths that are read in two ways | normalised once, before all else; or 400 | RFC 3986 §6.2.2 | `hostile::target::paths`, `hostile::target::paths_by_other_rules`, `hostile::target::forms_of_targets` |
 //! | `Expect`, `Upgrade`, `CONNECT`, what comes behind them | refused, or sent on in one form | RFC 9110 §7.8, §10.1.1 | `hostile::semantics::expectations`, `hostile::semantics::upgrades`, `hostile::semantics::what_follows_on_the_connection` |
 //! | a tunnel that is none | only after a 101 that answers the challenge | RFC 6455 §4.1 | `behaviour::forwarding::a_switch_that_answers_no_challenge_is_no_tunnel`, `behaviour::forwarding::an_unasked_switch_is_a_bad_answer` |
 //! | HTTP/2 that becomes another HTTP/1.1 | malformed streams are reset | RFC 9113 §8 | `hostile::http2::malformed_fields`, `hostile::http2::malformed_targets`, `hostile::http2::malformed_bodies` |
@@ -35,8 +36,13 @@
 //! | a PROXY header from anybody, a certificate that was not shown | the connection is closed; the field is removed | RFC 9440 §4 | `behaviour::proxy_protocol::nobody_else_may_say_so`, `behaviour::secure::clients_show_certificates`, `behaviour::secure::rules_go_by_certificates` |
 //! | `Connection` that names what we add or need | not obeyed | RFC 9110 §7.6.1 | `behaviour::forwarding::hop_by_hop_fields_stay_behind` |
 //! | guessing API keys, or naming a consumer | hashed at rest, compared in constant time, one answer for all | | `behaviour::auth::who_has_none_is_told_how_and_the_upstream_is_not_asked`, `behaviour::auth::nobody_else_can_say_who_it_is` |
-//! | tokens of others, for others, or for something else | algorithms, issuer, audience, times and `typ` are pinned; keys come from where the config says | RFC 8725 §3 | `behaviour::credentials::a_token_opens_the_route_and_its_claims_are_told`, `behaviour::token_keys::tokens_are_of_the_type_that_is_asked_for`, `behaviour::token_keys::an_issuer_by_https_must_be_the_one` |
-//! | made-up names of keys, an issuer that is down | one fetch at a time, seldom; what is known is kept | | `behaviour::credentials::keys_are_fetched_once_rotate_and_outlive_an_outage`, `behaviour::token_keys::keys_of_a_url_rotate_and_outlive_an_outage` |
+//! | tokens of others, for others, or for something else | algorithms, issuer, audience, times and `typ` are pinned; keys come from where the config says | RFC 8725 §3.8-3.11 | `layers::auth::tests::tokens::claims_are_enforced`, `behaviour::credentials::a_token_opens_the_route_and_its_claims_are_told`, `behaviour::token_keys::tokens_are_of_the_type_that_is_asked_for`, `behaviour::token_keys::an_issuer_by_https_must_be_the_one` |
+//! | made-up names of keys, an issuer that is down | one fetch at a time, seldom; what is known is kept, and without keys nobody gets in | RFC 8725 §3.10 | `behaviour::credentials::without_keys_it_fails_closed`, `behaviour::credentials::keys_are_fetched_once_rotate_and_outlive_an_outage`, `behaviour::token_keys::keys_of_a_url_rotate_and_outlive_an_outage` |
+//! | tokens without a signature, signed with another kind of key, or that bring their own | algorithms are pinned to keys; what a token says of keys is not believed | RFC 8725 §3 | `layers::auth::tests::tokens::hostile_tokens`, `layers::auth::tests::tokens::sets_are_read_with_care` |
+//! | guessing passwords | argon2, off the event loop, a few at a time; an unknown name takes as long | RFC 7617 §4 | `behaviour::credentials::a_password_opens_the_route`, `behaviour::credentials::a_crowd_with_one_password_is_let_in` |
+//! | a service that decides is down, or is asked too often | nobody gets in; what it allowed is remembered for those credentials only | | `behaviour::credentials::a_service_decides_and_its_answer_is_given`, `behaviour::credentials::what_a_service_decided_is_remembered` |
+//! | pages of other origins | no grant that the route does not give, none that is stored for another | Fetch §3.2 | `behaviour::cors::preflights_are_answered_here`, `behaviour::cors::a_stored_answer_is_told_to_each_origin_in_its_own_words` |
+//! | `https` where there is no TLS, a host that the certificate is not for | 421 | RFC 9110 §7.4 | `hostile::target::forms_of_targets`, `hostile::http2::malformed_targets`, `behaviour::secure::another_host_than_the_certificate_is_for_is_misdirected` |
 //! | keys in logs, at the origin | taken out | | `behaviour::auth::a_key_opens_the_route_and_goes_no_further`, `behaviour::auth::a_key_in_the_query_is_seen_by_nobody` |
 //! | an admin listener for everybody | does not start without a token, which the API wants; compared in constant time | RFC 6750 §3 | `behaviour::admin::elsewhere_it_does_not_start_without_a_token`, `behaviour::admin::the_api_wants_the_token`, `behaviour::purge::who_may_purge` |
 //! | orders that a page has a browser send to it | `Origin`, `Sec-Fetch-Site` and the media type are looked at; GET changes nothing | | `behaviour::admin::pages_of_browsers_change_nothing` |
@@ -51,7 +57,7 @@
 //! | content on GET, methods in disguise, HEAD for GET | passed on, not stored | RFC 9110 §9.3.1 | `hostile::cache::methods::content_on_a_get`, `hostile::cache::methods::methods_in_disguise`, `hostile::cache::methods::head_is_no_get` |
 //! | denial of service by stored errors | errors are stored only where something says so | RFC 9111 §4.2.2 | `hostile::cache::errors::errors_that_say_nothing_of_freshness`, `hostile::cache::errors::what_provokes_errors` |
 //! | deception: a private answer under a public name | nothing is stored by its name; what is for one client is left alone | RFC 9111 §3.5 | `hostile::cache::targets::names_of_files`, `hostile::cache::storing::responses_for_one_client` |
-//! | one consumer's answer for another | consumers are part of the key | RFC 9111 §3.5 | `behaviour::auth::stored_answers_do_not_cross_consumers`, `behaviour::auth::requests_of_two_consumers_are_not_collapsed`, `behaviour::token_keys::stored_answers_do_not_cross_tokens` |
+//! | one consumer's answer for another | consumers are part of the key | RFC 9111 §3.5 | `behaviour::auth::stored_answers_do_not_cross_consumers`, `behaviour::auth::requests_of_two_consumers_are_not_collapsed`, `behaviour::credentials::stored_answers_of_the_unnamed_do_not_cross`, `behaviour::token_keys::stored_answers_do_not_cross_tokens` |
 //! | ranges and conditions that shape what others get | never part of a fill | RFC 9111 §3.3 | `hostile::cache::errors::ranges_and_conditions_do_not_shape_a_fill` |
 //! | hanging on to somebody who never gets an answer | followers go alone | | `hostile::cache::collapse::nobody_waits_for_ever`, `hostile::cache::collapse::the_first_one_leaves` |
 //! | response splitting | the origin's answer is 502, and not stored | RFC 9112 §11.1 | `hostile::cache::splitting::what_comes_behind_a_response`, `hostile::cache::splitting::responses_that_do_not_hold_together` |
@@ -63,11 +69,15 @@
 //! | slow heads, silence | timed from the first moment | | `hostile::limits::a_head_byte_by_byte`, `hostile::limits::silence`, `behaviour::limits::a_connection_that_says_nothing_is_closed` |
 //! | slow bodies | a time between two reads, and a rate | | `behaviour::limits::a_request_body_that_stalls_is_given_up`, `behaviour::connections::a_body_that_trickles_is_given_up` |
 //! | slow readers | a time without progress, and a rate; what waits is bounded | | `behaviour::limits::a_client_that_does_not_read_is_cut`, `behaviour::limits::a_stream_that_is_not_read_is_reset`, `behaviour::connections::a_reader_that_trickles_is_given_up` |
-//! | many connections | a cap in all, one an address; idle ones keep next to nothing | | `behaviour::limits::connections_beyond_the_cap_wait`, `behaviour::connections::an_address_has_so_many_connections`, `behaviour::lifecycle::resting_connections_take_little_memory`, `behaviour::bad_input::without_file_descriptors_it_waits` |
+//! | many connections of one client | a cap an address, an IPv6 one by its /64 | | `behaviour::connections::an_address_has_so_many_connections`, `behaviour::proxy_protocol::limits_are_for_the_client_it_names` |
+//! | TLS that is never spoken, answers that are never read | timed like slow heads and readers; nothing of it stays | | `hostile::floods::floods_before_http2` |
+//! | many connections | a cap in all; idle ones keep next to nothing | | `behaviour::limits::connections_beyond_the_cap_wait`, `behaviour::lifecycle::resting_connections_take_little_memory`, `behaviour::bad_input::without_file_descriptors_it_waits` |
 //! | large heads, targets and bodies | 431, 414, 413 | RFC 6585 §5 | `hostile::limits::too_large_heads`, `hostile::limits::too_large_bodies` |
 //! | HTTP/2: rapid reset, CONTINUATION, PING, SETTINGS and other floods | the connection ends | RFC 9113 §10.5 | `hostile::floods::a_flood_ends_its_connection_and_nothing_else`, `hostile::floods::rapid_resets`, `hostile::http2::floods`, `hostile::http2::malformed_frames` |
+//! | field blocks that grow in memory | 431, or the stream is reset | RFC 9113 §10.5.1 | `hostile::floods::bombs_of_fields`, `hostile::floods::a_field_block_without_end_times_out` |
+//! | one request that becomes many | each part of an aggregate is limited like a request; a client that leaves ends all | | `behaviour::aggregate::each_part_is_limited_by_itself`, `behaviour::aggregate::a_client_that_leaves_cancels_all_parts` |
 //! | large objects, many at once | one budget for all bodies; beyond it, they pass unstored | | `behaviour::memory::a_stampede_of_large_objects_keeps_to_the_limit` |
-//! | too many requests | limits, then a bounded queue, then 503 | RFC 6585 §4 | `behaviour::resilience::a_limit_counts_by_its_key`, `behaviour::resilience::a_full_queue_sheds`, `behaviour::resilience::a_long_wait_in_the_queue_ends` |
+//! | too many requests | limits, then a bounded queue, then 503 | RFC 6585 §4 | `behaviour::resilience::a_limit_counts_by_its_key`, `hostile::limits::a_rate_limit_is_not_got_round`, `behaviour::resilience::a_full_queue_sheds`, `behaviour::resilience::a_long_wait_in_the_queue_ends` |
 //! | a storm of retries | a budget an upstream | | `behaviour::resilience::the_budget_bounds_retries_when_everything_fails` |
 //! | answers that take long to compress | off the event loop, a few at a time; once for what is stored | | `behaviour::compression::a_large_body_holds_nobody_up`, `behaviour::compression::many_at_once_have_one_encoder`, `behaviour::compression::without_memory_nothing_is_encoded` |
 //! | decompression bombs | nothing is decompressed | | `hostile::bombs::nobody_unpacks_what_an_origin_has_packed`, `hostile::bombs::nobody_unpacks_keys` |

@@ -47,6 +47,8 @@ fn gather(node: &Node, at: &Path, found: &mut Vec<Span>) {
         Value::Text(text) | Value::Expanded(text) if user_information(text).is_some() => {
             found.push(node.span);
         }
+        // Where keys are is no secret.
+        Value::Text(text) if text.starts_with("https://") => {}
         _ if is_secret(at) => found.push(node.span),
         _ => {}
     }
@@ -147,6 +149,7 @@ mod tests {
             "consumer.a = { keys = [\"one\", \"two\"], password = 'three' }\n",
             "upstream.u.endpoints = [\"http://me:pass@h\", \"http://h\"]\n",
             "[[route]]\nname = \"secret\"\nauth = { keys = { header = \"x-key\" }, jwt.secret = 5 }\n",
+            "[[route]]\nauth = { jwt.jwks = \"https://idp/keys\" }\n[[route]]\nauth = { jwt.jwks = '{}' }\n",
             "request_headers = { set = { authorization = \"Bearer x\" }, remove = [\"x-y\"] }\n",
         );
         let expected = concat!(
@@ -154,6 +157,7 @@ mod tests {
             "consumer.a = { keys = [*****, *****], password = ******* }\n",
             "upstream.u.endpoints = [******************, \"http://h\"]\n",
             "[[route]]\nname = \"secret\"\nauth = { keys = { header = \"x-key\" }, jwt.secret = * }\n",
+            "[[route]]\nauth = { jwt.jwks = \"https://idp/keys\" }\n[[route]]\nauth = { jwt.jwks = **** }\n",
             "request_headers = { set = { authorization = ********** }, remove = [\"x-y\"] }\n",
         );
         let root = crate::config::read::read(crate::config::read::Syntax::Toml, toml).unwrap();

@@ -238,7 +238,7 @@ fn target(parts: &mut Parts, scheme: Scheme, border: &Border, peer: &Peer) -> Re
         return Err(ClientError::TargetTooLong);
     }
     let authority = authority(parts, scheme)?;
-    // RFC 9110 §7.4: what is asked for by `https` must have come that way. A proxy that ends TLS is trusted to.
+    // RFC 9110 §7.4: what is asked for by `https` must have come that way; of proxies it is believed.
     let is_secure = scheme == Scheme::Https || peer.trusted;
     if !is_secure && parts.uri.scheme_str() == Some("https") {
         return Err(ClientError::Misdirected);

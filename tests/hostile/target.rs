@@ -138,11 +138,13 @@ const PATHS: &[Case] = &[
     refused("a byte beyond ASCII in a query", "3986 §2", b"GET /?caf\xc3\xa9 HTTP/1.1\r\nhost: a\r\n\r\n"),
 ];
 
-/// What `server.encoded_slash` and `server.merge_slashes` change, for matching and forwarding alike: the
-/// target, and the path that the origin sees, if it sees one.
+/// A target, and the one that the origin sees, if it sees one.
+type Rewritten = (&'static str, Option<&'static str>);
+
+/// What `server.encoded_slash` and `server.merge_slashes` change, for matching and forwarding alike.
 #[tokio::test]
 async fn paths_by_other_rules() {
-    let cases: [(&str, &[(&str, Option<&str>)]); 2] = [
+    let cases: [(&str, &[Rewritten]); 2] = [
         (
             "encoded_slash = \"reject\"",
             &[("/a%2fb", None), ("/a%2Fb", None), ("/a%252fb", Some("/a%252fb")), ("/a/b", Some("/a/b"))],
