@@ -88,6 +88,33 @@ async fn variants_are_told_apart() {
     assert_eq!(origin.asked().len(), 4);
 }
 
+/// RFC 9111 §4.1, §4.3.1: where a route says so, the origin is asked whether a variant of others is what it
+/// would send.
+#[tokio::test]
+async fn variants_of_others_are_offered_where_a_route_says_so() {
+    let origin = Origin::start(|request, count| match request.field("if-none-match") {
+        Some("\"en\"") => Reply::raw(
+            "HTTP/1.1 304 Not Modified\r\netag: \"en\"\r\nvary: accept-language\r\n\
+             cache-control: max-age=60\r\n\r\n",
+        ),
+        _ => {
+            let fields = [FRESH, ("vary", "accept-language"), ("etag", "\"en\"")];
+            Reply::new(200, &fields, format!("hello {count}"))
+        }
+    })
+    .await;
+    for (route, british) in [("", "hello 1"), ("cache.validate_variants = true", "hello 2")] {
+        let gateway = Gateway::before(origin.address, route).await;
+        for (language, text) in [("en", None), ("en-GB", Some(british)), ("en-GB", Some(british))] {
+            let answer = ask(gateway.address, "GET", "/", &[("accept-language", language)]).await;
+            assert_eq!(answer.status(), 200);
+            assert_eq!(answer.text(), text.unwrap_or(answer.text()), "{route}: {}", status(&answer));
+        }
+    }
+    // One more for each, and the second time without content.
+    assert_eq!(origin.asked().len(), 4);
+}
+
 /// RFC 9111 §4.3: what is stale is confirmed, not fetched again.
 #[tokio::test]
 async fn a_stale_entry_is_revalidated() {

@@ -1,5 +1,7 @@
 //! What the metrics say of the cache: each count is of something that a client or an origin can tell.
 
+use std::time::Duration;
+
 use crate::support::{Client, Gate, Gateway, Origin, Reply, ask, get};
 
 const REQUESTS: &str = "forebay_cache_requests_total";
@@ -165,4 +167,25 @@ async fn what_is_stored_is_a_gauge_and_what_leaves_is_counted_by_reason() {
     gateway.wait_for("forebay_cache_bytes", &[], |bytes| bytes <= 1.1 * 20.0 * 1024.0).await;
     assert_eq!(left("expired").await, 0.0);
     gateway.at_rest().await;
+}
+
+/// `cache.eviction`: what its origin took long for counts for more, unless popularity alone is to decide.
+#[tokio::test]
+async fn what_is_expensive_is_counted_where_it_counts() {
+    let origin = Origin::start(|request, _| {
+        let late = if request.target() == "/slow" { 600 } else { 0 };
+        Reply::new(200, &[("cache-control", "max-age=60")], "x").late(Duration::from_millis(late))
+    })
+    .await;
+    let config = Gateway::config(origin.address, "", "");
+    for (eviction, costly) in [("", 1.0), ("eviction = \"cost\"", 1.0), ("eviction = \"popularity\"", 0.0)] {
+        let gateway = Gateway::start(&format!("{config}\n[cache]\n{eviction}\n"));
+        for number in 0..6 {
+            get(gateway.address, &format!("/{number}")).await;
+        }
+        let before = gateway.metrics().await.sum("forebay_cache_costly_total", &[]);
+        get(gateway.address, "/slow").await;
+        let after = gateway.metrics().await.sum("forebay_cache_costly_total", &[]);
+        assert_eq!(after - before, costly, "{eviction}");
+    }
 }
