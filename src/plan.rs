@@ -168,6 +168,10 @@ impl Plan {
         let routes = routes::routes(config, &server, &root.key("route"), &mut report);
         let mut upstreams = upstreams(&config.upstream, &root.key("upstream"), &mut report);
         imply_upstreams(&routes, &root.key("route"), &mut upstreams, &mut report);
+        let name_servers = upstream::plan::name_servers(&config.dns, &root.key("dns"), &mut report);
+        for origin in upstreams.values_mut() {
+            origin.endpoints.name_servers.clone_from(&name_servers);
+        }
         let plan = Self {
             admin: sockets::admin(&config.admin, &root.key("admin"), &mut report),
             log: access_log::plan::plan(&config.log, &root.key("log"), &mut report),

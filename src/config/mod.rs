@@ -54,6 +54,7 @@ use crate::layers::auth::config::ConsumerConfig;
 use crate::layers::cache::config::StoreConfig;
 use crate::layers::compress::config::KeptConfig;
 use crate::report::{Path, Report};
+use crate::upstream::config::DnsConfig;
 use node::{Node, Span, Value};
 
 pub use conceal::without_user_information;
@@ -77,6 +78,8 @@ pub struct Config {
     pub consumer: BTreeMap<String, ConsumerConfig>,
     /// Compressed forms of stored responses, for all routes that compress.
     pub compress: KeptConfig,
+    /// Who is asked for the names of endpoints.
+    pub dns: DnsConfig,
     /// The APIs behind the gateway, by name.
     pub upstream: BTreeMap<String, upstream::UpstreamConfig>,
     /// What happens to which request.

@@ -155,7 +155,7 @@ impl Builder<'_> {
         let told = Tell::new(&route.deadline, charged);
         let hedged = Hedge::new(tally, budget.clone(), metrics, &route.name, told);
         let retried = Retry::new(retry.clone(), budget, memory, metrics, &route.name, hedged)
-            .with_elsewhere(origin.plan.endpoints.endpoints.len() > 1);
+            .with_elsewhere(origin.plan.endpoints.may_have_several());
         let admitted = Admission::new(origin.gate.clone(), claims, &route.name, retried);
         Some(Quota::new(pace.clone(), admitted))
     }

@@ -103,6 +103,13 @@ impl Balancer {
         }
     }
 
+    /// Takes over what is known of an endpoint: here its index is `index`, there it was `was`.
+    pub(super) fn take_over(&mut self, index: usize, before: &Self, was: usize) {
+        if let (Some(node), Some(known)) = (self.nodes.get_mut(index), before.nodes.get(was)) {
+            node.latency = known.latency;
+        }
+    }
+
     fn weight(&self, index: usize) -> f64 {
         self.nodes.get(index).map_or(1.0, |node| node.weight)
     }

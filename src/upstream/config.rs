@@ -13,7 +13,10 @@ use crate::units::Time;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointsConfig {
-    /// Where requests go: URLs without path, or `{ url = "...", weight = 2 }`.
+    /// Where requests go: URLs without path, or `{ url = "...", weight = 2 }`. With `srv+` before it, as in
+    /// `"srv+http://_orders._tcp.example.com"`, a URL names a service: its endpoints are those of its SRV
+    /// records (RFC 2782), with their ports, priorities and weights, and change with them. A service that
+    /// vanishes keeps its last endpoints.
     pub endpoints: Vec<EndpointConfig>,
     /// How an endpoint is chosen.
     #[serde(default)]
@@ -36,7 +39,8 @@ pub struct EndpointsConfig {
     /// How long an unused connection is kept; should be less than the origin's keep-alive.
     #[serde(default = "idle_timeout")]
     pub idle_timeout: Time,
-    /// How often names are resolved again.
+    /// How often names are resolved again; sooner where the name server says so (a second at the least),
+    /// which the system's resolver does not.
     #[serde(default = "resolve_interval")]
     pub resolve_interval: Time,
     /// What the origin gets as `Host`: `preserve` (the client's), `endpoint` (the URL's), or a fixed name.
@@ -109,6 +113,16 @@ impl Default for EndpointsConfig {
             slow_start: slow_start(),
         }
     }
+}
+
+/// Who is asked for names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DnsConfig {
+    /// Name servers to ask for the names of endpoints, `"10.0.0.53"` or with a port `"127.0.0.1:8600"`, one
+    /// after the other where one does not answer. They are asked for whole names. Where there are none, hosts
+    /// are looked up as the system does it, and services at the servers of `/etc/resolv.conf`.
+    pub servers: Vec<String>,
 }
 
 /// One endpoint: text is a URL, a table has a weight too.

@@ -129,6 +129,19 @@ impl Ejector {
         Self { plan, slow_start, start: now, nodes: vec![Node::default(); endpoints] }
     }
 
+    /// Counts seconds from the same start as another one, so that it can take over from it.
+    pub(super) const fn counts_like(&mut self, before: &Self) {
+        self.start = before.start;
+    }
+
+    /// Takes over what is known of an endpoint: here its index is `index`, there it was `was`. A request that
+    /// tries it just now is none of ours.
+    pub(super) fn take_over(&mut self, index: usize, before: &Self, was: usize) {
+        if let (Some(node), Some(known)) = (self.nodes.get_mut(index), before.nodes.get(was)) {
+            *node = Node { tried: false, ..known.clone() };
+        }
+    }
+
     /// Whether an endpoint is out.
     pub(super) fn is_out(&self, index: usize, now: Instant) -> bool {
         self.nodes.get(index).is_some_and(|node| node.is_out(now))

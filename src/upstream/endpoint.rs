@@ -15,6 +15,7 @@ use crate::http::Scheme;
 use super::config::Protocol;
 use super::connect::connect;
 use super::connection::Exclusive;
+use super::dns::Dns;
 use super::grant::{Checkout, Grant, Need, Stream};
 use super::meters::Meters;
 use super::plan::{EndpointPlan, UpstreamPlan};
@@ -38,6 +39,8 @@ pub(super) struct Endpoint {
     pub(super) in_flight: AtomicUsize,
     /// Whether it fails its probes.
     pub(super) unhealthy: AtomicBool,
+    /// Whether it was probed.
+    pub(super) probed: AtomicBool,
     connect_timeout: Duration,
     meters: Arc<Meters>,
 }
@@ -58,6 +61,7 @@ impl Endpoint {
         endpoint: &EndpointPlan,
         tls: Option<&Tls>,
         meters: &Arc<Meters>,
+        dns: &Dns,
     ) -> Result<Self, BuildError> {
         let secure = endpoint.scheme == Scheme::Https;
         let speaks = match plan.protocol {
@@ -76,11 +80,12 @@ impl Endpoint {
             authority: HeaderValue::try_from(authority.clone())
                 .map_err(|_| BuildError::ServerName(authority))?,
             protocol: plan.protocol,
-            location: Location::of(endpoint, plan.resolve_interval),
+            location: Location::of(endpoint, plan.resolve_interval, dns),
             tls,
             pool: Arc::new(Pool::new(plan.max_connections, plan.idle_timeout, speaks)),
             in_flight: AtomicUsize::new(0),
             unhealthy: AtomicBool::new(false),
+            probed: AtomicBool::new(false),
             connect_timeout: plan.connect_timeout,
             meters: Arc::clone(meters),
         })

@@ -2,6 +2,8 @@
 //!
 //! With one endpoint there is nothing to choose and nothing to learn: no lock is taken.
 
+mod inherit;
+
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +20,7 @@ use super::balance::{Balancer, Candidates, hash};
 use super::ejection::{Ejector, Ended};
 use super::endpoint::Endpoint;
 use super::meters::Meters;
-use super::plan::UpstreamPlan;
+use super::plan::{EndpointPlan, UpstreamPlan};
 use super::probe::Outcome;
 
 /// The endpoints, and what is known of them.
@@ -30,6 +32,8 @@ pub(super) struct Fleet {
     /// Whether all endpoints were out when last one was chosen: told once each time.
     panic: AtomicBool,
     choice: Option<Mutex<Choice>>,
+    /// The tier of each endpoint; none where all are alike.
+    priorities: Vec<u16>,
     /// Set in `hash` mode.
     key: Option<Key>,
 }
@@ -56,16 +60,17 @@ enum Key {
 }
 
 impl Fleet {
-    /// The endpoints of the upstream of that name.
+    /// Endpoints of the upstream of that name, each with its plan at the same place of `plans`.
     pub(super) fn new(
         name: &str,
         plan: &UpstreamPlan,
+        plans: &[EndpointPlan],
         endpoints: Vec<Arc<Endpoint>>,
         meters: Arc<Meters>,
     ) -> Self {
         let several = endpoints.len() > 1;
         let choice = several.then(|| {
-            let weights = plan.endpoints.iter().map(|endpoint| endpoint.weight);
+            let weights = plans.iter().map(|endpoint| endpoint.weight);
             let nodes = weights.zip(endpoints.iter().map(|endpoint| &*endpoint.name));
             Mutex::new(Choice {
                 balancer: Balancer::new(plan.balance, nodes),
@@ -80,7 +85,11 @@ impl Fleet {
         });
         let key = (several && plan.balance == super::config::Balance::Hash)
             .then(|| plan.hash_header.clone().map_or(Key::Client, Key::Header));
-        Self { endpoints, meters, name: name.into(), panic: AtomicBool::new(false), choice, key }
+        let mut priorities: Vec<_> = plans.iter().map(|endpoint| endpoint.priority).collect();
+        if priorities.iter().all(|priority| priorities.first() == Some(priority)) {
+            priorities.clear();
+        }
+        Self { endpoints, meters, name: name.into(), panic: AtomicBool::new(false), choice, priorities, key }
     }
 
     /// Chooses an endpoint that is not in `avoid`, if there is another one. Endpoints that are left out are
@@ -99,7 +108,7 @@ impl Fleet {
         self.note_panic(!all.iter().any(|index| is_in(*index)));
         let open: Candidates = all.into_iter().filter(|index| !tried.contains(index)).collect();
         let healthy = only(&open, is_in);
-        let admitting = only(&healthy, |index| ejector.admits(index, now));
+        let admitting = self.nearest(only(&healthy, |index| ejector.admits(index, now)));
         let wanted = only(&admitting, |index| !self.is_avoided(request, index));
         // Who takes a part of its share is a candidate for a part of the requests, whatever the policy.
         let candidates = only(&wanted, |index| {
@@ -108,6 +117,15 @@ impl Fleet {
         });
         let index = balancer.pick(&candidates, now, key, |index| self.in_flight(index), random)?;
         Some(Picked { index, trial: ejector.begins(index, now) })
+    }
+
+    /// Those of the lowest priority number (RFC 2782).
+    fn nearest(&self, candidates: Candidates) -> Candidates {
+        let priority = |index: usize| self.priorities.get(index).copied();
+        match candidates.iter().filter_map(|index| priority(*index)).min() {
+            None => candidates,
+            nearest => only(&candidates, |index| priority(index) == nearest),
+        }
     }
 
     /// Tells once that all endpoints are out, and once that they no longer are.

@@ -7,10 +7,9 @@
 use super::plan::Thresholds;
 
 /// What is thought of one endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {
     /// It was not probed yet.
-    #[default]
     Unknown,
     /// So many probes in a row were bad.
     Healthy { bad: u32 },
@@ -60,7 +59,7 @@ mod tests {
             (3, 1, "-+++-", "uuuhu"),
         ] {
             let thresholds = Thresholds { healthy_after, unhealthy_after };
-            let mut health = Health::default();
+            let mut health = Health::Unknown;
             assert!(health.is_healthy());
             let thought: String = probes
                 .chars()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::StatusCode;
 
 use crate::clock;
@@ -11,6 +12,7 @@ use crate::metrics::{Counter, Histogram, Metrics};
 
 use super::Upstream;
 use super::ejection::Why;
+use super::fleet::Fleet;
 use super::probe::Outcome;
 
 /// The metrics of one upstream, resolved when it is built.
@@ -186,16 +188,27 @@ pub(super) fn observe(upstream: &Arc<Upstream>, metrics: &Metrics) {
         &[("upstream", upstream.name())],
         seen(|upstream| usize::from(upstream.healthy() == 0)),
     );
-    for (index, endpoint) in upstream.fleet.endpoints.iter().enumerate() {
-        let upstream_seen = Arc::downgrade(upstream);
+    observe_endpoints(&upstream.fleet, upstream.name(), metrics);
+}
+
+/// Offers the same of each endpoint that there is now, and no longer of others.
+pub(super) fn observe_endpoints(fleet: &Arc<ArcSwap<Fleet>>, upstream: &str, metrics: &Metrics) {
+    let now = fleet.load_full();
+    metrics.retain(|_, labels| {
+        let is_ours = labels.get("upstream").is_some_and(|of| of == upstream);
+        let endpoint = labels.get("endpoint").filter(|_| is_ours);
+        endpoint.is_none_or(|endpoint| now.place(endpoint).is_some())
+    });
+    for endpoint in &now.endpoints {
+        let (fleet, name) = (Arc::downgrade(fleet), Arc::clone(&endpoint.name));
         let state = move || {
-            let upstream = upstream_seen.upgrade()?;
-            Some(u8::from(upstream.fleet.takes_requests(index, clock::now().instant)))
+            let fleet = fleet.upgrade()?.load_full();
+            Some(u8::from(fleet.takes_requests(fleet.place(&name)?, clock::now().instant)))
         };
         metrics.observe_with(
             "forebay_upstream_endpoint_healthy",
             "Whether an endpoint takes requests: neither unhealthy by its probes nor ejected.",
-            &[("upstream", upstream.name()), ("endpoint", &endpoint.name)],
+            &[("upstream", upstream), ("endpoint", &endpoint.name)],
             move || state().map_or(f64::NAN, f64::from),
         );
     }

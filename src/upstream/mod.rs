@@ -17,6 +17,7 @@
 //! - [`config`], [`plan`]: what the user writes, and what comes of it.
 //! - `fleet`, with `balance` and `ejection` (pure): the choice of an endpoint, and the account of an attempt.
 //! - `health` (pure), with `probe`: what an endpoint says when it is asked how it does.
+//! - `discovery`, with `dns`: endpoints that are found by name, while requests run.
 //! - `endpoint`, with `pool`, `grant`, `connect`, `tls`, `resolve`: how a request gets a connection.
 //! - `attempt`, with `forward`, `upload`, `answer`, `failure`, `lease`: how it is sent, and what comes back.
 //! - `connection`, `io`, `heads`, `frames`: hyper's connections and the sockets below them.
@@ -39,6 +40,8 @@ mod balance;
 pub mod config;
 mod connect;
 mod connection;
+mod discovery;
+mod dns;
 mod ejection;
 mod endpoint;
 mod failure;
@@ -66,12 +69,14 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::metrics::Metrics;
 
-use endpoint::Endpoint;
+use discovery::{Discovery, Workshop};
+use dns::Dns;
 use fleet::Fleet;
 use forward::Forwarding;
 use meters::{Meters, ProbeMeters};
@@ -88,7 +93,10 @@ pub use tls::BuildError;
 #[derive(Debug)]
 pub struct Upstream {
     name: Box<str>,
-    fleet: Arc<Fleet>,
+    /// Replaced as a whole where endpoints are found by name.
+    fleet: Arc<ArcSwap<Fleet>>,
+    discovery: Option<Discovery>,
+    connect_timeout: Duration,
     forwarding: Forwarding,
     read_timeout: Duration,
     /// What the TLS files held when they were read.
@@ -125,25 +133,35 @@ impl Upstream {
         // Taken before the files are read: one that changes in between is read again at the next reload.
         let files = tls::Fingerprint::of(plan);
         let tls = if plan.is_secure() { Some(Tls::build(&plan.tls, plan.protocol)?) } else { None };
-        let endpoints: Vec<Arc<Endpoint>> = plan
-            .endpoints
-            .iter()
-            .map(|endpoint| Endpoint::build(plan, endpoint, tls.as_ref(), &meters).map(Arc::new))
-            .collect::<Result<_, _>>()?;
-        let sweeper = tokio::spawn(sweep(endpoints.clone(), plan.idle_timeout));
-        let fleet = Arc::new(Fleet::new(name, plan, endpoints, meters));
-        let probes = plan.health.as_ref().map(|health| {
-            // Asked for here, so that nobody has the series who does not probe.
-            probe::start(&fleet, health, ProbeMeters::new(name, metrics))
-        });
+        // Asked for here, so that nobody has the series who does not probe.
+        let probe_meters = plan.health.as_ref().map(|_| Arc::new(ProbeMeters::new(name, metrics)));
+        let workshop = Workshop {
+            name: name.into(),
+            plan: plan.clone(),
+            tls,
+            meters,
+            probe_meters,
+            dns: Dns::new(&plan.name_servers),
+            metrics: metrics.clone(),
+        };
+        let first = Arc::new(workshop.fleet(&plan.endpoints, None)?);
+        let fleet = Arc::new(ArcSwap::new(Arc::clone(&first)));
+        let sweeper = tokio::spawn(sweep(Arc::clone(&fleet), plan.idle_timeout));
+        let (discovery, probes) = if plan.services.is_empty() {
+            (None, workshop.probe(&first))
+        } else {
+            (Some(Discovery::start(workshop, &fleet)), Vec::new())
+        };
         let upstream = Arc::new(Self {
             name: name.into(),
             fleet,
+            discovery,
+            connect_timeout: plan.connect_timeout,
             forwarding: Forwarding { host: plan.host.clone(), forwarded: plan.forwarded },
             read_timeout: plan.read_timeout,
             files,
             _sweeper: AbortOnDropHandle::new(sweeper),
-            _probes: probes.unwrap_or_default(),
+            _probes: probes,
         });
         meters::observe(&upstream, metrics);
         Ok(upstream)
@@ -175,13 +193,14 @@ impl Upstream {
     /// How each endpoint is doing, in the config's order.
     pub fn endpoints_status(&self) -> Vec<EndpointStatus> {
         let now = clock::now().instant;
-        let endpoints = self.fleet.endpoints.iter().enumerate();
+        let fleet = self.fleet.load();
+        let endpoints = fleet.endpoints.iter().enumerate();
         endpoints
             .map(|(index, endpoint)| {
                 let (connections, idle) = endpoint.pool.count();
                 EndpointStatus {
                     name: Arc::clone(&endpoint.name),
-                    ejected: self.fleet.is_out(index, now),
+                    ejected: fleet.is_out(index, now),
                     unhealthy: endpoint.is_unhealthy(),
                     in_flight: endpoint.in_flight(),
                     connections,
@@ -193,17 +212,32 @@ impl Upstream {
 
     /// How many endpoints are not left out.
     pub fn healthy(&self) -> usize {
-        self.fleet.healthy(clock::now().instant)
+        self.fleet.load().healthy(clock::now().instant)
+    }
+
+    /// The endpoints, unless none has been found yet.
+    fn fleet_now(&self) -> Option<Arc<Fleet>> {
+        let fleet = self.fleet.load_full();
+        (self.discovery.is_none() || !fleet.endpoints.is_empty()).then_some(fleet)
+    }
+
+    /// The endpoints once they were looked for; none where they were not found, or not in time.
+    async fn first_fleet(&self, deadline: Option<Instant>) -> Arc<Fleet> {
+        let until = clock::now().instant + self.connect_timeout;
+        if let Some(discovery) = &self.discovery {
+            discovery.first(deadline.map_or(until, |deadline| deadline.min(until))).await;
+        }
+        self.fleet.load_full()
     }
 }
 
 /// Closes what has been idle for too long, for as long as the upstream is there.
-async fn sweep(endpoints: Vec<Arc<Endpoint>>, idle_timeout: Duration) {
+async fn sweep(fleet: Arc<ArcSwap<Fleet>>, idle_timeout: Duration) {
     let pause = (idle_timeout / 2).clamp(Duration::from_millis(100), Duration::from_secs(1));
     loop {
         tokio::time::sleep(pause).await;
         let now = clock::now().instant;
-        for endpoint in &endpoints {
+        for endpoint in &fleet.load_full().endpoints {
             endpoint.pool.sweep(now);
         }
     }

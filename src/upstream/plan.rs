@@ -3,6 +3,8 @@
 mod ejection;
 mod health;
 mod implied;
+mod service;
+mod url;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,22 +13,29 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue};
 
 use crate::http::Scheme;
 use crate::report::{Path, Report};
+
+use url::endpoint_url;
 
 use super::config::{Balance, EndpointConfig, EndpointsConfig, Protocol, UpstreamTlsConfig};
 
 pub use ejection::EjectionPlan;
 pub use health::{HealthPlan, Thresholds};
 pub use implied::implied;
+pub use service::{ServicePlan, name_servers};
 
 /// A named set of endpoints, ready to be built. Equal plans mean that a running upstream can be kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamPlan {
-    /// Where requests go; at least one, no two alike.
+    /// Where requests go; no two alike, and at least one where there are no services.
     pub endpoints: Vec<EndpointPlan>,
+    /// Where more of them are found.
+    pub services: Vec<ServicePlan>,
+    /// Who is asked for names; the system where there are none.
+    pub name_servers: Vec<SocketAddr>,
     /// How one of them is chosen.
     pub balance: Balance,
     /// The field whose value decides in `hash` mode; the client's address if none.
@@ -66,8 +75,10 @@ pub struct EndpointPlan {
     pub host: Host,
     /// Its port.
     pub port: u16,
-    /// Its share of the requests, relative to the others'; at least 1.
+    /// Its share of the requests, relative to the others' of its priority; at least 1.
     pub weight: u32,
+    /// It is asked while no endpoint of a lower number can be.
+    pub priority: u16,
 }
 
 /// The machine of an endpoint.
@@ -91,7 +102,13 @@ impl fmt::Display for Host {
 impl UpstreamPlan {
     /// Whether an endpoint speaks TLS.
     pub fn is_secure(&self) -> bool {
-        self.endpoints.iter().any(|endpoint| endpoint.scheme == Scheme::Https)
+        let services = self.services.iter().map(|service| service.scheme);
+        self.endpoints.iter().map(|endpoint| endpoint.scheme).chain(services).any(|of| of == Scheme::Https)
+    }
+
+    /// Whether there may be more than one endpoint.
+    pub fn may_have_several(&self) -> bool {
+        self.endpoints.len() > 1 || !self.services.is_empty()
     }
 }
 
@@ -143,9 +160,11 @@ const RESOLVE_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// Checks what the user wrote; every problem is reported at the path of the wrong value.
 pub fn plan(config: &EndpointsConfig, at: &Path, report: &mut Report) -> UpstreamPlan {
-    let endpoints = endpoints(config, &at.key("endpoints"), report);
+    let (endpoints, services) = endpoints(config, &at.key("endpoints"), report);
+    let schemes = endpoints.iter().map(|endpoint| endpoint.scheme);
+    let schemes: Vec<_> = schemes.chain(services.iter().map(|service| service.scheme)).collect();
     UpstreamPlan {
-        tls: tls(&config.tls, &endpoints, &at.key("tls"), report),
+        tls: tls(&config.tls, &schemes, &at.key("tls"), report),
         balance: config.balance,
         hash_header: hash_header(config, &at.key("hash_header"), report),
         protocol: config.protocol,
@@ -163,16 +182,22 @@ pub fn plan(config: &EndpointsConfig, at: &Path, report: &mut Report) -> Upstrea
         ejection: ejection::plan(&config.ejection, &at.key("ejection"), report),
         slow_start: config.slow_start.get(),
         endpoints,
+        services,
+        name_servers: Vec::new(),
     }
 }
 
-fn endpoints(config: &EndpointsConfig, at: &Path, report: &mut Report) -> Vec<EndpointPlan> {
+fn endpoints(
+    config: &EndpointsConfig,
+    at: &Path,
+    report: &mut Report,
+) -> (Vec<EndpointPlan>, Vec<ServicePlan>) {
     if config.endpoints.is_empty() {
         let hint = "name at least one, like endpoints = [\"http://10.0.0.1:8000\"]";
         report.error_with_hint(at, "an upstream without endpoints", hint);
     }
     let mut seen = HashSet::new();
-    let mut planned = Vec::with_capacity(config.endpoints.len());
+    let (mut planned, mut services) = (Vec::with_capacity(config.endpoints.len()), Vec::new());
     for (index, endpoint) in config.endpoints.iter().enumerate() {
         let at = at.index(index);
         let (url, weight, at_url) = match endpoint {
@@ -182,6 +207,20 @@ fn endpoints(config: &EndpointsConfig, at: &Path, report: &mut Report) -> Vec<En
         if weight == 0 {
             let hint = "leave the endpoint out to send it nothing";
             report.error_with_hint(&at.key("weight"), "a weight is at least 1", hint);
+        }
+        if let Some(url) = url.strip_prefix(service::PREFIX) {
+            if weight > 1 {
+                let hint = "the endpoints of a service have the weights of its records";
+                report.error_with_hint(&at.key("weight"), "a service has no weight", hint);
+            }
+            match service::service_url(url) {
+                Ok(service) if services.contains(&service) => {
+                    report.error(&at_url, format!("`{}{url}` is here twice", service::PREFIX));
+                }
+                Ok(service) => services.push(service),
+                Err((message, hint)) => report.error_with_hint(&at_url, message, hint),
+            }
+            continue;
         }
         match endpoint_url(url) {
             Ok(mut endpoint) => {
@@ -196,52 +235,7 @@ fn endpoints(config: &EndpointsConfig, at: &Path, report: &mut Report) -> Vec<En
             Err((message, hint)) => report.error_with_hint(&at_url, message, hint),
         }
     }
-    planned
-}
-
-/// Parses `scheme://host[:port][/]`; the error is a message and a hint.
-fn endpoint_url(url: &str) -> Result<EndpointPlan, (String, String)> {
-    let wrong = |what: &str, hint: &str| Err((format!("`{url}` {what}"), hint.to_owned()));
-    if !url.contains("://") {
-        return wrong("has no scheme", &format!("write \"http://{url}\" or \"https://{url}\""));
-    }
-    let Ok(uri) = url.parse::<Uri>() else {
-        return wrong("is no URL", "write one like \"http://10.0.0.1:8000\"");
-    };
-    let scheme = match uri.scheme_str() {
-        Some("http") => Scheme::Http,
-        Some("https") => Scheme::Https,
-        _ => return wrong("is neither http nor https", "endpoints speak http or https"),
-    };
-    let Some(authority) = uri.authority() else {
-        return wrong("has no host", "write one like \"http://10.0.0.1:8000\"");
-    };
-    if authority.as_str().contains('@') {
-        return wrong(
-            "has a user name",
-            "set an Authorization field with request_headers of the route instead",
-        );
-    }
-    if uri.query().is_some() || url.contains('#') || !matches!(uri.path(), "" | "/") {
-        return wrong("has a path", "an endpoint is scheme, host and port; a route's `rewrite` adds a path");
-    }
-    let Some(host) = host(authority.host()) else {
-        return wrong(
-            "has no valid host",
-            "a host is a DNS name, an IPv4 address or an IPv6 address in brackets",
-        );
-    };
-    let port = match (authority.port_u16(), authority.as_str().ends_with(':')) {
-        (Some(0), _) | (None, true) => return wrong("has no valid port", "a port is 1 to 65535"),
-        (Some(port), _) => port,
-        (None, false) if has_port(authority) => return wrong("has no valid port", "a port is 1 to 65535"),
-        (None, false) => scheme.default_port(),
-    };
-    Ok(EndpointPlan { scheme, host, port, weight: 1 })
-}
-
-fn has_port(authority: &Authority) -> bool {
-    authority.as_str().len() > authority.host().len()
+    (planned, services)
 }
 
 fn host(text: &str) -> Option<Host> {
@@ -340,10 +334,10 @@ fn fixed_host(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(text).ok().filter(|_| valid)
 }
 
-fn tls(config: &UpstreamTlsConfig, endpoints: &[EndpointPlan], at: &Path, report: &mut Report) -> TlsPlan {
+fn tls(config: &UpstreamTlsConfig, schemes: &[Scheme], at: &Path, report: &mut Report) -> TlsPlan {
     let unused = *config != UpstreamTlsConfig::default()
-        && !endpoints.is_empty()
-        && endpoints.iter().all(|endpoint| endpoint.scheme == Scheme::Http);
+        && !schemes.is_empty()
+        && schemes.iter().all(|scheme| *scheme == Scheme::Http);
     if unused {
         report.warn(at, "no endpoint speaks TLS", "write its URL with https://");
     }

@@ -5,6 +5,7 @@
 //! request's place. There is one probe at a time an endpoint, however slow it is.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::uri::{Authority, Uri};
@@ -76,21 +77,27 @@ impl Outcome {
 pub(super) fn start(
     fleet: &Arc<Fleet>,
     plan: &HealthPlan,
-    meters: ProbeMeters,
+    meters: &Arc<ProbeMeters>,
 ) -> Vec<AbortOnDropHandle<()>> {
-    let (plan, meters) = (Arc::new(plan.clone()), Arc::new(meters));
-    let task = |index| keep_probing(Arc::clone(fleet), index, Arc::clone(&plan), Arc::clone(&meters));
+    let plan = Arc::new(plan.clone());
+    let task = |index| keep_probing(Arc::clone(fleet), index, Arc::clone(&plan), Arc::clone(meters));
     (0..fleet.endpoints.len()).map(|index| AbortOnDropHandle::new(tokio::spawn(task(index)))).collect()
 }
 
 async fn keep_probing(fleet: Arc<Fleet>, index: usize, plan: Arc<HealthPlan>, meters: Arc<ProbeMeters>) {
     let Some(endpoint) = fleet.endpoints.get(index) else { return };
-    let mut health = Health::default();
+    // Another task may have probed it, when it was of another fleet.
+    let mut health = match (endpoint.probed.load(Ordering::Relaxed), endpoint.is_unhealthy()) {
+        (false, _) => Health::Unknown,
+        (true, false) => Health::Healthy { bad: 0 },
+        (true, true) => Health::Unhealthy { good: 0 },
+    };
     // Spread, so that endpoints, and gateways that started together, are not probed in step.
     sleep(plan.interval.min(FIRST_WITHIN).mul_f64(fastrand::f64())).await;
     loop {
         let outcome = probe(endpoint, &plan).await;
         meters.probed(outcome);
+        endpoint.probed.store(true, Ordering::Relaxed);
         let next = health.after(outcome == Outcome::Good, plan.thresholds);
         if next.is_healthy() != health.is_healthy() {
             fleet.probed(index, next.is_healthy(), outcome);

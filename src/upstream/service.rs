@@ -48,14 +48,19 @@ async fn send(upstream: &Upstream, mut request: Request) -> Result<Response, Err
         request.upgrade = None;
     }
     let mut tried: SmallVec<[usize; MAX_TRIED]> = SmallVec::new();
-    let mut failure = Error::Upstream(UpstreamError::unsent(Kind::NoEndpoint));
+    let fleet = match upstream.fleet_now() {
+        Some(fleet) => fleet,
+        None => Box::pin(upstream.first_fleet(request.deadline)).await,
+    };
+    let nobody = if fleet.endpoints.is_empty() { Kind::Dns } else { Kind::NoEndpoint };
+    let mut failure = Error::Upstream(UpstreamError::unsent(nobody));
     loop {
         let started = clock::now().instant;
-        let Some(mut account) = Account::open(&upstream.fleet, &request, started, &tried) else {
+        let Some(mut account) = Account::open(&fleet, &request, started, &tried) else {
             return Err(failure);
         };
         let index = account.index();
-        let Some(endpoint) = upstream.fleet.endpoints.get(index) else { return Err(failure) };
+        let Some(endpoint) = fleet.endpoints.get(index) else { return Err(failure) };
         request.trail.note(|notes| notes.endpoint = Some(Arc::clone(&endpoint.name)));
         let attempt = Attempt {
             upstream,

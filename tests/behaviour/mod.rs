@@ -13,6 +13,7 @@ mod connections;
 mod cors;
 pub mod credentials;
 mod deadline;
+mod discovery;
 mod ejection;
 mod fallback;
 mod forwarding;

@@ -1,6 +1,7 @@
 //! What tests are made of: a scripted origin, a raw client, and the gateway between them.
 
 pub mod client;
+pub mod dns;
 pub mod gateway;
 pub mod h2;
 pub mod message;
