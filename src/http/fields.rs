@@ -41,6 +41,15 @@ pub static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// `RateLimit-Policy` (the IETF draft).
 pub static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
+/// Whether a message is one of gRPC or gRPC-Web, by its `Content-Type`.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    const TYPE: &[u8] = b"application/grpc";
+    let field = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    field.split_at_checked(TYPE.len()).is_some_and(|(begins, rest)| {
+        begins.eq_ignore_ascii_case(TYPE) && matches!(rest.first(), None | Some(b'+' | b';' | b'-' | b' '))
+    })
+}
+
 /// The token of the one `Authorization: Bearer TOKEN` (RFC 6750 §2.1); the scheme's case does not count (RFC
 /// 9110 §11.1).
 pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {

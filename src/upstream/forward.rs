@@ -20,7 +20,7 @@ use crate::error::{Error, InternalError};
 use crate::http::fields::{
     FORWARDED, TRACEPARENT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID,
 };
-use crate::http::{Interim, Request, RequestId, RequestParts, Scheme};
+use crate::http::{Interim, Request, RequestId, RequestParts, Scheme, fields};
 
 use super::endpoint::Endpoint;
 use super::plan::HostMode;
@@ -175,8 +175,7 @@ impl Load {
             .build()
             .map_err(|_| BAD)?;
         self.headers.remove(header::HOST);
-        let media_type = self.headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
-        if media_type.starts_with(b"application/grpc") {
+        if fields::is_grpc(&self.headers) {
             // gRPC servers insist on it, and it is the one value that HTTP/2 allows (RFC 9113 §8.2.2).
             self.headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }

@@ -17,6 +17,7 @@ mod discovery;
 mod ejection;
 mod fallback;
 mod forwarding;
+mod grpc;
 mod health;
 mod hedging;
 mod idempotency;

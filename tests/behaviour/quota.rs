@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::support::{Gateway, Origin, Reply, get};
+use crate::support::{Gate, Gateway, Origin, Reply, get};
 
 fn gateway(origin: SocketAddr, quota: &str, route: &str) -> Gateway {
     Gateway::start(&Gateway::config(origin, &format!("[upstream.origin.quota]\n{quota}"), route))
@@ -109,5 +109,28 @@ async fn retries_count() {
     let times = times.lock().unwrap().clone();
     assert_eq!(times.len(), 3);
     assert!(times[2] - times[0] >= Duration::from_millis(900), "{:?}", times[2] - times[0]);
+    gateway.at_rest().await;
+}
+
+/// What admission refuses was not sent: its turn is somebody else's.
+#[tokio::test]
+async fn a_turn_that_admission_makes_nothing_of_is_given_back() {
+    let gate = Gate::new();
+    let slow = Reply::ok("x").after(&gate);
+    let origin = Origin::always(slow).await;
+    let upstream = "concurrency = { mode = \"fixed\", limit = 1, queue = 0 }\n\
+                    quota = { rate = \"1/h\", burst = 2, queue_timeout = \"1s\" }";
+    let gateway = Gateway::start(&Gateway::config(origin.address, upstream, UNCACHED));
+    let first = tokio::spawn(get(gateway.address, "/"));
+    origin.wait_for(1).await;
+    for _ in 0..5 {
+        let refused = get(gateway.address, "/").await;
+        assert!(refused.text().contains("\"queue_full\""), "{}", refused.text());
+    }
+    gate.open();
+    assert_eq!(first.await.unwrap().status(), 200);
+    assert_eq!(get(gateway.address, "/").await.status(), 200, "the second turn is there yet");
+    let spent = get(gateway.address, "/").await;
+    assert!(spent.text().contains("\"quota_spent\""), "{}", spent.text());
     gateway.at_rest().await;
 }

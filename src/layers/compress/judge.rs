@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, StatusCode};
 use smallvec::SmallVec;
 
 use crate::http::coding::Level;
-use crate::http::{Request, Response};
+use crate::http::{Request, Response, fields};
 
 use super::accept::Accept;
 use super::plan::CompressPlan;
@@ -145,10 +145,7 @@ pub fn can_be(plan: &CompressPlan, response: &Response, asked: &Asked) -> Result
 pub fn type_is_right(plan: &CompressPlan, headers: &HeaderMap, must: bool) -> Result<(), Verdict> {
     let field = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let media_type = field.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    let begins = |start: &[u8]| {
-        media_type.split_at_checked(start.len()).is_some_and(|(first, _)| first.eq_ignore_ascii_case(start))
-    };
-    if media_type.eq_ignore_ascii_case(b"text/event-stream") || begins(b"application/grpc") {
+    if media_type.eq_ignore_ascii_case(b"text/event-stream") || fields::is_grpc(headers) {
         return Err(Verdict::Type);
     }
     let listed = plan.types.iter().any(|pattern| pattern.matches(media_type));

@@ -34,16 +34,27 @@ impl<S> Quota<S> {
 impl<S: Inner> Quota<S> {
     async fn wait(&self, pace: &Pace, request: Request) -> Result<Response, Error> {
         let asked_at = clock::now().instant;
-        let turn = turn(pace, &request, asked_at).await?;
+        let mut turn = turn(pace, &request, asked_at).await?;
         let waited = clock::now().instant.saturating_duration_since(asked_at);
         let delayed = turn.due() > asked_at;
         pace.count(if delayed { Verdict::Delayed } else { Verdict::Passed });
         if delayed {
             request.trail.note(|notes| notes.queue_wait += waited);
         }
+        // A future that is dropped from here on may have sent it.
         turn.pass();
-        self.inner.send(request).await
+        let result = self.inner.send(request).await;
+        if is_unsent(&result) {
+            turn.give_back();
+        }
+        result
     }
+}
+
+/// Whether admission refused: the origin was not asked.
+const fn is_unsent(result: &Result<Response, Error>) -> bool {
+    use Refusal::{DeadlineTooNear, QueueFull, QueueTimeout};
+    matches!(result, Err(Error::Refused(QueueFull { .. } | QueueTimeout { .. } | DeadlineTooNear { .. })))
 }
 
 /// Waits for a turn. Dropped before, it gives back what it has reserved.

@@ -67,6 +67,8 @@ pub struct Pace {
 struct State {
     /// When all that was reserved is paid for.
     paid: Option<Instant>,
+    /// The last turn that was given away.
+    last: Option<Instant>,
     /// What the origin says is left, and until when.
     told: Option<Told>,
     /// How often it said that nothing is.
@@ -79,12 +81,15 @@ struct Told {
     reset: Instant,
 }
 
-/// A reserved turn; dropped unused, it is given back if nobody has reserved one after it.
+/// A reserved turn; dropped unused, it is given back: if it is the last one, as if it had never been, else as
+/// far as those after it leave room for another.
 #[derive(Debug)]
 pub struct Turn<'a> {
     pace: &'a Pace,
     due: Instant,
     paid: Instant,
+    /// The last turn before it.
+    before: Option<Instant>,
     blocks: u64,
     used: bool,
 }
@@ -101,9 +106,15 @@ impl Turn<'_> {
         state.blocks == self.blocks || state.told.is_none_or(|told| told.reset <= now)
     }
 
-    /// The request is sent.
-    pub fn pass(mut self) {
+    /// The request is sent inward: from here on the turn is used up, unless it is [given
+    /// back](Self::give_back).
+    pub const fn pass(&mut self) {
         self.used = true;
+    }
+
+    /// The request was not sent to the origin after all.
+    pub fn give_back(mut self) {
+        self.used = false;
     }
 }
 
@@ -112,12 +123,20 @@ impl Drop for Turn<'_> {
         if self.used {
             return;
         }
+        let interval = self.pace.plan.interval;
         let mut state = self.pace.lock();
-        if state.paid == Some(self.paid) && state.blocks == self.blocks {
-            state.paid = self.paid.checked_sub(self.pace.plan.interval);
-            if let Some(told) = &mut state.told {
-                told.remaining = told.remaining.saturating_add(1);
-            }
+        if state.blocks != self.blocks {
+            return;
+        }
+        let earlier = state.paid.and_then(|paid| paid.checked_sub(interval));
+        if (state.paid, state.last) == (Some(self.paid), Some(self.due)) {
+            (state.paid, state.last) = (earlier, self.before);
+        } else if let (Some(earlier), Some(last)) = (earlier, state.last) {
+            // The turns that were given away after it stay where they are, and the next comes after them.
+            state.paid = state.paid.map(|paid| earlier.max(last + interval).min(paid));
+        }
+        if let Some(told) = &mut state.told {
+            told.remaining = told.remaining.saturating_add(1);
         }
     }
 }
@@ -174,16 +193,18 @@ impl Pace {
         }
         let paid = paid + self.plan.interval;
         state.paid = Some(paid);
+        let before = state.last.replace(due);
         if let Some(told) = &mut state.told {
             told.remaining = told.remaining.saturating_sub(1);
         }
-        Ok(Turn { pace: self, due, paid, blocks: state.blocks, used: false })
+        Ok(Turn { pace: self, due, paid, before, blocks: state.blocks, used: false })
     }
 
     /// A sending that waits for no turn: it is paid for by those who come after it.
     pub fn charge(&self, now: Instant) {
         let mut state = self.lock();
         state.paid = Some(state.paid.map_or(now, |paid| paid.max(now)) + self.plan.interval);
+        state.last = state.last.max(Some(now));
         if let Some(told) = &mut state.told {
             told.remaining = told.remaining.saturating_sub(1);
         }

@@ -25,6 +25,7 @@ fn turns(pace: &Pace, now: Now, count: usize) -> Vec<u128> {
     let turn = |_| {
         let turn = pace.reserve(now.instant, latest).unwrap();
         let due = turn.due().saturating_duration_since(now.instant).as_millis();
+        let mut turn = turn;
         turn.pass();
         due
     };
@@ -73,7 +74,7 @@ fn a_turn_that_is_too_late_is_not_taken_and_the_last_one_is_given_back() {
         drop(pace.reserve(now, now + 100 * MS).unwrap());
     }
     let early = pace.reserve(now, now + 100 * MS).unwrap();
-    let late = pace.reserve(now, now + 200 * MS).unwrap();
+    let mut late = pace.reserve(now, now + 200 * MS).unwrap();
     // Its place is gone: those behind it keep theirs.
     drop(early);
     assert_eq!(late.due(), now + 200 * MS);
@@ -141,4 +142,33 @@ fn only_so_many_wait() {
     assert_eq!(places.len(), 3);
     places.pop();
     assert!(pace.enter().is_some());
+}
+
+/// A turn that was not used can be had again, as far as those given away after it leave room; never so that
+/// more is sent than the rate and the burst allow.
+#[test]
+fn a_turn_that_was_not_used_is_given_back() {
+    // The burst, which of four turns that were given away at once are given back, and when the next one is.
+    for (burst, back, next) in [
+        (1, &[][..], 400),
+        (1, &[3], 300),
+        (1, &[1], 400),
+        (1, &[3, 2, 1, 0], 0),
+        (2, &[], 300),
+        (2, &[1], 200),
+        (2, &[1, 2], 200),
+        (4, &[0, 1, 2], 0),
+    ] {
+        let (pace, now) = (pace(100 * MS, burst), clock::now());
+        let latest = now.instant + Duration::from_secs(60);
+        let mut turns: Vec<_> = (0..4).map(|_| pace.reserve(now.instant, latest).ok()).collect();
+        for turn in turns.iter_mut().flatten() {
+            turn.pass();
+        }
+        for index in back {
+            turns[*index].take().unwrap().give_back();
+        }
+        let due = pace.reserve(now.instant, latest).unwrap().due();
+        assert_eq!((due - now.instant).as_millis(), next, "a burst of {burst}, {back:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Respond: the only place where an error becomes a response.
 //!
-//! The body is `application/problem+json` (RFC 9457); `Proxy-Status` (RFC 9209) says the same to machines on
+//! gRPC clients are told in their own way: status 200 and a `grpc-status`. For all others:
+//! the body is `application/problem+json` (RFC 9457); `Proxy-Status` (RFC 9209) says the same to machines on
 //! the way. An error is never stored by a cache behind us: `Cache-Control: no-store`.
 //!
 //! ```
@@ -11,12 +12,14 @@
 //! "forebay; error=destination_not_found; details=\"no_route\"");
 //! ```
 
+mod grpc;
 mod problem;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use http::HeaderValue;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -53,7 +56,8 @@ impl<'a, S: Inner> Service<Request> for &'a Respond<S> {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let (id, trail) = (request.id.clone(), request.trail.clone());
-        Responding { inner: self.inner.send(request), id, trail }
+        let grpc = grpc::media_type(&request);
+        Responding { inner: self.inner.send(request), id, trail, grpc }
     }
 }
 
@@ -64,6 +68,8 @@ pin_project! {
         inner: F,
         id: RequestId,
         trail: Trail,
+        // What the client speaks, where that is gRPC.
+        grpc: Option<HeaderValue>,
     }
 }
 
@@ -75,7 +81,10 @@ impl<F: Future<Output = Result<Response, Error>>> Future for Responding<F> {
         let result = ready!(this.inner.poll(cx));
         Poll::Ready(Ok(result.unwrap_or_else(|error| {
             this.trail.note(|notes| notes.error = Some(error.as_str()));
-            response(&error, this.id)
+            match this.grpc.take() {
+                Some(media_type) => grpc::response(&error, this.id, media_type),
+                None => response(&error, this.id),
+            }
         })))
     }
 }

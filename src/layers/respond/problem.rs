@@ -9,12 +9,12 @@ use crate::error::{ClientError, Denial, Error, InternalError, PartFailure, Refus
 use crate::http::{Body, RequestId, Response, fields};
 
 /// What is said about an error.
-struct Problem {
+pub(super) struct Problem {
     status: StatusCode,
     /// The error type of RFC 9209 §2.3.
     kind: &'static str,
     /// One sentence for a person.
-    detail: &'static str,
+    pub(super) detail: &'static str,
     retry_after: Option<Duration>,
 }
 
@@ -89,7 +89,8 @@ fn own_fields(error: &Error) -> Vec<(HeaderName, HeaderValue)> {
     }
 }
 
-fn problem(error: &Error) -> Problem {
+/// What is to be said about an error.
+pub(super) fn problem(error: &Error) -> Problem {
     match error {
         Error::Client(error) => client(*error),
         Error::Refused(refusal) => refused(refusal),
