@@ -65,7 +65,7 @@ impl Call {
     ///
     /// # Errors
     /// The response that refuses it.
-    pub fn check(self, state: &AdminState, head: &Parts) -> Result<(), Box<Response>> {
+    pub fn check(self, state: &AdminState, head: &Parts) -> Result<(), Response> {
         match self {
             Self::Purge => guard::method(&head.method, &[Method::POST], "POST")?,
             Self::Entry => guard::method(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?,
@@ -74,7 +74,7 @@ impl Call {
         guard::same_origin(&state.token, &head.headers)?;
         if self == Self::Purge && !is_json(&head.headers) {
             let detail = "the order must be `content-type: application/json`";
-            return Err(Box::new(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)));
+            return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
         Ok(())
     }

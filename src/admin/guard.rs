@@ -20,7 +20,7 @@ use crate::units::Secret;
 use super::answer;
 
 /// A request that may go on, or the answer that refuses it.
-pub type Allowed = Result<(), Box<Response>>;
+pub type Allowed = Result<(), Response>;
 
 /// Whether a method is one of these (RFC 9110 §15.5.6: who is refused is told which they are).
 ///
@@ -61,7 +61,7 @@ pub fn bearer(token: &Secret, headers: &HeaderMap) -> Allowed {
 pub fn host(token: &Secret, headers: &HeaderMap) -> Allowed {
     if token.is_empty() && !is_ours(&text(headers.get(HOST))) {
         let detail = "without `admin.token`, the host must be an address or `localhost`";
-        return Err(Box::new(problem(StatusCode::FORBIDDEN, detail)));
+        return Err(problem(StatusCode::FORBIDDEN, detail));
     }
     Ok(())
 }
@@ -77,7 +77,7 @@ pub fn same_origin(token: &Secret, headers: &HeaderMap) -> Allowed {
     let same_site = site.is_none_or(|site| site == "same-origin" || site == "none");
     if !same_site || headers.get_all(ORIGIN).iter().any(|origin| text(Some(origin)) != own) {
         let detail = "a page of another origin asks for this";
-        return Err(Box::new(problem(StatusCode::FORBIDDEN, detail)));
+        return Err(problem(StatusCode::FORBIDDEN, detail));
     }
     Ok(())
 }
@@ -107,9 +107,9 @@ pub fn problem(status: StatusCode, detail: impl AsRef<str>) -> Response {
     answer(status, HeaderValue::from_static("application/problem+json"), format!("{body}\n"))
 }
 
-fn with(mut response: Response, name: HeaderName, value: &'static str) -> Box<Response> {
+fn with(mut response: Response, name: HeaderName, value: &'static str) -> Response {
     response.headers.insert(name, HeaderValue::from_static(value));
-    Box::new(response)
+    response
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ pub fn handle(state: &AdminState, head: &Parts) -> Response {
     };
     match page.check(state, head) {
         Ok(()) => page.answer(state),
-        Err(refusal) => *refusal,
+        Err(refusal) => refusal,
     }
 }
 

@@ -36,5 +36,5 @@ pub use peer::{ClientCertificate, Peer};
 pub use refused::Refused;
 pub use repeat::Repeat;
 pub use request::{Attempt, Params, Request, RequestBody, RequestId, RequestParts, Scheme, Target};
-pub use response::Response;
+pub use response::{Response, ResponseParts};
 pub use trail::Trail;

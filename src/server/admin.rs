@@ -24,7 +24,7 @@ use crate::admin::{
     self, AdminState, EndpointState, EndpointStatus, RouteStatus, Snapshot, UpstreamStatus, guard,
 };
 use crate::gateway::{Gateway, Origin, Route};
-use crate::http::{Body, Response};
+use crate::http::{Body, Response, ResponseParts};
 use crate::layers::cache::purge::order::{Done, Order, OrderError};
 use crate::upstream;
 
@@ -110,25 +110,26 @@ async fn answer(
     let response = match Call::at(head.uri.path()) {
         None => admin::handle(&state, &head),
         Some(call) => match call.check(&state, &head) {
-            Err(refusal) => *refusal,
+            Err(refusal) => refusal,
             Ok(()) => match call {
                 Call::Entry => cache::entry(&state, head.uri.query()).await,
                 Call::Purge => match read(body).await {
                     Ok(order) => cache::purge(&state, &order),
-                    Err(refusal) => *refusal,
+                    Err(refusal) => refusal,
                 },
             },
         },
     };
-    let mut out = http::Response::new(response.body);
-    *out.status_mut() = response.status;
-    *out.headers_mut() = response.headers;
+    let ResponseParts { status, headers, body, .. } = response.into_parts();
+    let mut out = http::Response::new(body);
+    *out.status_mut() = status;
+    *out.headers_mut() = headers;
     Ok(out)
 }
 
 /// Reads a body, bounded in size and time.
-async fn read(body: Incoming) -> Result<Bytes, Box<Response>> {
-    let refuse = |status, detail: &str| Err(Box::new(guard::problem(status, detail)));
+async fn read(body: Incoming) -> Result<Bytes, Response> {
+    let refuse = |status, detail: &str| Err(guard::problem(status, detail));
     let whole = Limited::new(body, cache::ORDER_MAX).collect();
     match tokio::time::timeout(PATIENCE, whole).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),

@@ -18,7 +18,7 @@ use pin_project_lite::pin_project;
 use crate::clock;
 use crate::error::{ClientError, Error, InternalError};
 use crate::http::interim::Exchange;
-use crate::http::{Interim, Peer, RequestId, Scheme};
+use crate::http::{Interim, Peer, Refused, Request, RequestId, Scheme};
 use crate::layers::respond;
 
 use super::connection::{Context, Slot, Spoken};
@@ -95,11 +95,14 @@ pub(super) fn answer(
     connection: &Arc<Connection>,
 ) -> impl Future<Output = Result<http::Response<Outgoing>, Infallible>> + use<> {
     let (in_flight, goes_on) = InFlight::begin(connection, !request.body().is_end_stream());
-    Caught { answer: respond_to(request, in_flight, goes_on) }
+    // Not in the future, which would have room for hyper's request until the end.
+    let admit = || ingress::admit(request, &connection.context.border, &connection.peer, clock::now());
+    let admitted = std::panic::catch_unwind(AssertUnwindSafe(admit));
+    Caught { answer: admitted.ok().map(|admitted| respond_to(admitted, in_flight, goes_on)) }
 }
 
 async fn respond_to(
-    request: http::Request<Incoming>,
+    admitted: Result<Request, Box<Refused>>,
     in_flight: InFlight,
     goes_on: bool,
 ) -> http::Response<Outgoing> {
@@ -109,8 +112,7 @@ async fn respond_to(
         connection.watched.give(Order::Drain);
     }
     let mut is_secure = connection.peer.scheme == Scheme::Https;
-    let (mut response, close) = match ingress::admit(request, &context.border, &connection.peer, clock::now())
-    {
+    let (mut response, close) = match admitted {
         Ok(request) if request.target.path_and_query.as_str() == "*" => {
             (context.gateway.server_wide(request).await, false)
         }
@@ -148,8 +150,9 @@ async fn respond_to(
 pin_project! {
     /// Turns a panic while answering into a 500: the connection's other requests go on.
     struct Caught<F> {
+        // `None` after a panic.
         #[pin]
-        answer: F,
+        answer: Option<F>,
     }
 }
 
@@ -157,14 +160,15 @@ impl<F: Future<Output = http::Response<Outgoing>>> Future for Caught<F> {
     type Output = Result<http::Response<Outgoing>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let answer = self.project().answer;
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| answer.poll(cx)));
-        polled
-            .unwrap_or_else(|_| {
+        let answer = self.project().answer.as_pin_mut();
+        let polled = answer.map(|answer| std::panic::catch_unwind(AssertUnwindSafe(|| answer.poll(cx))));
+        match polled {
+            Some(Ok(polled)) => polled.map(Ok),
+            Some(Err(_)) | None => {
                 let error = Error::Internal(InternalError::Panicked);
                 let response = respond::response(&error, &RequestId::Random(fastrand::u128(..)));
-                Poll::Ready(Outgoing::of(response, Spoken::Http1, true, None))
-            })
-            .map(Ok)
+                Poll::Ready(Ok(Outgoing::of(response, Spoken::Http1, true, None)))
+            }
+        }
     }
 }

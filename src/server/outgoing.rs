@@ -11,7 +11,7 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use crate::clock::Now;
 use crate::error::Error;
-use crate::http::{Body, Response};
+use crate::http::{Body, Response, ResponseParts};
 
 use super::connection::Spoken;
 use super::exchange::InFlight;
@@ -38,10 +38,10 @@ impl Outgoing {
         close: bool,
         in_flight: Option<InFlight>,
     ) -> http::Response<Self> {
-        let mut outgoing =
-            http::Response::new(Self { body: response.body, spoken, rest: Bytes::new(), in_flight });
-        *outgoing.status_mut() = response.status;
-        *outgoing.headers_mut() = response.headers;
+        let ResponseParts { status, headers, body, .. } = response.into_parts();
+        let mut outgoing = http::Response::new(Self { body, spoken, rest: Bytes::new(), in_flight });
+        *outgoing.status_mut() = status;
+        *outgoing.headers_mut() = headers;
         if close {
             outgoing.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

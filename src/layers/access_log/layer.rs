@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::error::Error;
-use crate::http::{Refused, Request, Response};
+use crate::http::{Refused, Request, Response, ResponseParts};
 use crate::layers::{Inner, inner};
 use crate::metrics::Metrics;
 
@@ -95,7 +95,8 @@ impl<F: Future<Output = Result<Response, Error>>> Future for Recorded<'_, F> {
         let this = self.project();
         let mut result = ready!(this.inner.poll(cx));
         match &mut result {
-            Ok(Response { status, body, .. }) => {
+            Ok(response) => {
+                let ResponseParts { status, body, .. } = &mut **response;
                 let in_memory = body.as_full().map(<[u8]>::len);
                 // A body that nobody may send would look abandoned.
                 if in_memory.is_some() || body.is_end_stream() || this.pending.is_head() {

@@ -186,7 +186,7 @@ async fn a_streaming_response_is_recorded_at_its_end() {
     let layer = log.layer(|_| ok(streaming()));
     let response = layer.send(request(Method::GET, "/")).await.unwrap();
     assert_eq!(log.counted("forebay_requests_in_flight{route=\"r\"}"), "1");
-    assert_eq!(response.body.collect().await.unwrap().to_bytes(), "abcde");
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "abcde");
     let line = log.line();
     assert_eq!((&line["status"], &line["bytes"]), (&200.into(), &5.into()));
     assert!(line.get("outcome").is_none());

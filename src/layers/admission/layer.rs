@@ -97,7 +97,7 @@ impl<F: Future<Output = Result<Response, Error>>> Future for Admitted<F> {
 }
 
 /// What the result tells about the upstream's load.
-const fn outcome(result: &Result<Response, Error>) -> Outcome {
+fn outcome(result: &Result<Response, Error>) -> Outcome {
     match result {
         Ok(response) => match response.status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Outcome::Overloaded,

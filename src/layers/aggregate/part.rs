@@ -143,11 +143,11 @@ impl<S: Inner> Part<S> {
     async fn bring(&self, request: Request) -> Result<(Bytes, Hold), PartFailure> {
         let response = self.inner.send(request).await.map_err(PartFailure::Error)?;
         if let Err(failure) = judge(&response) {
-            drain(response.body).await;
+            drain(response.into_body()).await;
             return Err(failure);
         }
         let mut hold = self.memory.hold(Use::Filling);
-        let json = read(response.body, self.plan.max_body, &mut hold).await?;
+        let json = read(response.into_body(), self.plan.max_body, &mut hold).await?;
         if json.len() > CHECK_HERE_MAX {
             let json = json.clone();
             let checked = tokio::task::spawn_blocking(move || is_json(&json)).await;

@@ -110,7 +110,7 @@ fn get(target: &'static str) -> Request {
 }
 
 async fn text(response: Response) -> String {
-    String::from_utf8(response.body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ pub enum Decision {
     /// The request passes.
     Pass(Identity),
     /// The client gets this.
-    Answer(Box<Response>),
+    Answer(Response),
 }
 
 impl Forward {
@@ -94,11 +94,11 @@ impl Forward {
         let answer = tokio::time::timeout(self.plan.timeout, ask.ask(self.question(request))).await;
         let Ok(Ok(response)) = answer else { return Err(Denial::Unavailable) };
         if !response.status.is_success() {
-            return Ok(Decision::Answer(Box::new(response)));
+            return Ok(Decision::Answer(response));
         }
         let identity = self.identity(request, &response.headers)?;
         // Its rest is not judged.
-        let drain = Limited::new(response.body, DRAIN_MAX).collect();
+        let drain = Limited::new(response.into_body(), DRAIN_MAX).collect();
         drop(tokio::time::timeout(self.plan.timeout, drain).await);
         if let Some(tag) = self.tag(request) {
             self.passed.insert(tag, (identity.clone(), now + self.plan.remember));

@@ -67,7 +67,7 @@ pub enum Outcome {
     /// This is who it is from.
     Known(Identity),
     /// The client gets this.
-    Answer(Box<Response>),
+    Answer(Response),
 }
 
 /// A guard; it lives behind an `Arc` and survives a reload as long as its plan is equal.

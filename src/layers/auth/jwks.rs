@@ -160,7 +160,7 @@ async fn fetch_set(ask: &dyn Ask, path: &PathAndQuery) -> Result<KeySet, &'stati
     if response.status != StatusCode::OK {
         return Err("the answer is not 200");
     }
-    let body = Limited::new(response.body, SET_MAX).collect().await;
+    let body = Limited::new(response.into_body(), SET_MAX).collect().await;
     let json: Bytes = body.map_err(|_| "its body is too large, or ended early")?.to_bytes();
     KeySet::parse(&json)
 }

@@ -92,7 +92,7 @@ impl<S: Inner> Auth<S> {
             }
             Ok(Outcome::Answer(response)) => {
                 guarding.answered.increment();
-                Ok(*response)
+                Ok(response)
             }
             Err(why) => Err(guarding.turn_away(why)),
         }

@@ -207,7 +207,7 @@ async fn who_has_a_key_is_let_in_and_named() {
     }
     let layer = Auth::new(Some((guard, Others::default())), &Metrics::default(), "r", Mirror);
     let fields = [("x-api-key", "b1"), ("x_consumer", "alice"), ("x_other", "1")];
-    let seen = layer.send(asked("/", &fields)).await.unwrap().headers;
+    let seen = layer.send(asked("/", &fields)).await.unwrap().into_parts().headers;
     assert!(!seen.contains_key("x-api-key") && !seen.contains_key("x_consumer"));
     assert_eq!(seen["x_other"], "1");
 }

@@ -67,7 +67,7 @@ impl Fill {
                 let own = matches!(ask, Ask::Same | Ask::Confirm { .. });
                 match self.arrival(ranged, response, sent) {
                     Ok(arrival) => Sorted::Part(Box::new(arrival)),
-                    Err(response) if own => Sorted::Plain(Ok(*response)),
+                    Err(response) if own => Sorted::Plain(Ok(response)),
                     Err(_) => Sorted::Again(ranged.again()),
                 }
             }
@@ -87,12 +87,12 @@ impl Fill {
     }
 
     /// A 206 that is what was asked for, and may be stored; else the response as it came.
-    fn arrival(&self, ranged: &Ranged, response: Response, sent: Now) -> Result<Arrival, Box<Response>> {
+    fn arrival(&self, ranged: &Ranged, response: Response, sent: Now) -> Result<Arrival, Response> {
         let now = clock::now();
-        let Some((part, length)) = range::said(&response.headers) else { return Err(Box::new(response)) };
+        let Some((part, length)) = range::said(&response.headers) else { return Err(response) };
         let sound = share::length_of(&response).is_ok_and(|said| said.is_none_or(|said| said == part.length));
         let Some(validator) = Strong::of(&response.headers, now.wall).filter(|_| sound) else {
-            return Err(Box::new(response));
+            return Err(response);
         };
         let (window, partial) = match &ranged.ask {
             Ask::Same | Ask::Confirm { .. } => (ranged.wanted.and_then(|wanted| wanted.within(length)), None),
@@ -102,11 +102,11 @@ impl Fill {
             }
         };
         if partial.is_some_and(|partial| self.is_purged(partial)) {
-            return Err(Box::new(response));
+            return Err(response);
         }
         let as_asked = window.filter(|window| partial.is_some() || *window == part);
         let if_range = ranged.if_range.as_ref().is_none_or(|condition| condition == validator.value());
-        let Some(window) = as_asked.filter(|_| if_range) else { return Err(Box::new(response)) };
+        let Some(window) = as_asked.filter(|_| if_range) else { return Err(response) };
         let mut headers = match partial {
             // A 206 to If-Range may leave out what the client is taken to know (RFC 9110 §15.3.7).
             Some(partial) => validate::merge(&partial.headers(0), &response.headers, now.wall),
@@ -117,7 +117,7 @@ impl Fill {
         headers.remove(CONTENT_LENGTH);
         let judged = self.judge(StatusCode::OK, &headers, sent, now);
         let (Ok((verdict, directives)), Ok(room)) = (judged, self.room(Some(window.length))) else {
-            return Err(Box::new(response));
+            return Err(response);
         };
         Ok(Arrival {
             validator,
@@ -127,7 +127,7 @@ impl Fill {
             directives,
             length,
             window,
-            arriving: Some((part, response.body)),
+            arriving: Some((part, response.into_body())),
             partial: partial.map(Arc::clone),
             room,
             received: now.wall,

@@ -6,7 +6,7 @@ use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
 
 use crate::clock::{self, Now};
-use crate::http::Response;
+use crate::http::{Response, ResponseParts};
 
 use super::core::Verdict;
 use super::entry::Entry;
@@ -54,7 +54,8 @@ impl Fill {
             }
             Err(reason) => {
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stale.length()));
-                let response = Response { status, headers, body: stale.body(&Method::GET), upgrade: None };
+                let body = stale.body(&Method::GET);
+                let response = Response::from(ResponseParts { status, headers, body, upgrade: None });
                 self.keep_apart(response, reason.as_str()).await;
             }
         }

@@ -9,7 +9,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 
 use crate::clock::Wall;
-use crate::http::{Body, Chunks, Piece, Response, fields, slices};
+use crate::http::{Body, Chunks, Piece, Response, ResponseParts, fields, slices};
 
 use super::freshness::Lifetime;
 use super::head::{self, Fields};
@@ -261,7 +261,7 @@ impl Entry {
     pub fn fresh_hit(&self, method: &Method, now: Wall) -> Response {
         let (age, ttl) = (self.lifetime.age(now).as_secs(), self.lifetime.ttl(now));
         let headers = head::of_fresh_hit(self, age, ttl);
-        Response { status: self.status, headers, body: self.body(method), upgrade: None }
+        Response::from(ResponseParts { status: self.status, headers, body: self.body(method), upgrade: None })
     }
 
     /// How many bytes it takes, for weighing.

@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 
 use crate::clock::Wall;
 use crate::http::held::DropAtEnd;
-use crate::http::{Body, PartsReader, Request, Response};
+use crate::http::{Body, PartsReader, Request, Response, ResponseParts};
 
 use super::entry::Entry;
 use super::flight::{Interest, Lead};
@@ -99,7 +99,7 @@ pub fn entry(request: &Request, entry: &Entry, now: Wall) -> Response {
         Answer::Parts(multipart) => entry.parts(multipart),
         Answer::NotModified | Answer::Unsatisfiable(_) => Body::empty(),
     };
-    Response { status, headers, body, upgrade: None }
+    Response::from(ResponseParts { status, headers, body, upgrade: None })
 }
 
 /// The answer of parts that are stored; without one, of a range that is not satisfiable.
@@ -118,7 +118,7 @@ pub fn partial(request: &Request, partial: &Partial, part: Option<Part>, now: Wa
         Answer::Part(part, _) => partial.body(part),
         _ => Body::empty(),
     };
-    Response { status, headers, body, upgrade: None }
+    Response::from(ResponseParts { status, headers, body, upgrade: None })
 }
 
 /// The answer of a response that is on its way; none where its first bytes are gone. `interest` is held until
@@ -155,7 +155,7 @@ pub fn lead(request: &Request, lead: &Lead, mut interest: Interest, now: Wall) -
     };
     interest.seated();
     body.hold(DropAtEnd(interest));
-    Some(Response { status, headers, body, upgrade: None })
+    Some(Response::from(ResponseParts { status, headers, body, upgrade: None }))
 }
 
 /// The same of a part, for those who asked for just that one.
@@ -176,5 +176,5 @@ fn part_lead(
     }
     let mut body = if modified { Body::shared(lead.body.reader()?) } else { Body::empty() };
     body.hold(DropAtEnd(interest));
-    Some(Response { status, headers, body, upgrade: None })
+    Some(Response::from(ResponseParts { status, headers, body, upgrade: None }))
 }

@@ -12,8 +12,8 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http_body::Body as _;
 
 use crate::clock::{self, Now};
-use crate::http::Response;
 use crate::http::shared::{Limits, SharedReader, SharedWriter};
+use crate::http::{Response, ResponseParts};
 use crate::memory::{Hold, Memory, Use};
 
 use super::core::Verdict;
@@ -82,7 +82,7 @@ impl Fill {
         let Room { chunks, copy } = room.unwrap_or_else(|_| Room::none(store.memory()));
         let writer = SharedWriter::new(limits, length, chunks);
         let anchor = writer.body().reader();
-        let Response { status, mut headers, body, .. } = response;
+        let ResponseParts { status, mut headers, body, .. } = response.into_parts();
         let withheld = withheld(&headers, &directives);
         storable::prepare(&mut headers, &directives, now.wall);
         let marks = self.core.marks(&self.request.target, &headers, self.listing.flight.since());

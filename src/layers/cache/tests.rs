@@ -244,7 +244,7 @@ fn stream(length: Option<u64>) -> (SharedWriter, Body) {
 }
 
 async fn text(response: Response) -> String {
-    String::from_utf8(response.body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
 async fn chunk(body: &mut Body) -> Bytes {
@@ -526,7 +526,7 @@ async fn nothing_partial_is_stored() {
             drop(writer)
         }
         let got = got.await.unwrap().unwrap();
-        let end = got.body.collect().await;
+        let end = got.into_body().collect().await;
         // Whoever reads it learns that it is not what was said.
         assert!(end.is_err(), "{said:?} {sent}");
         bench.is_idle().await;
@@ -1256,7 +1256,7 @@ async fn many_clients_that_come_and_go_leave_nothing_behind() {
         clients.push(tokio::spawn(async move {
             let client = async {
                 if let Ok(got) = cache.send(request).await {
-                    let _ = got.body.collect().await;
+                    let _ = got.into_body().collect().await;
                 }
             };
             let _ = tokio::time::timeout(Duration::from_micros(n * 7919 % 3000), client).await;

@@ -152,7 +152,7 @@ async fn streaming(content_type: &'static str) -> (Response, Client) {
 async fn a_body_that_takes_too_long_is_cut() {
     let (response, mut client) = streaming("text/plain").await;
     let layer = Deadline::new(&of(SECOND), Origin::new(Duration::ZERO, response));
-    let mut body = layer.send(get()).await.unwrap().body;
+    let mut body = layer.send(get()).await.unwrap().into_body();
     let begin = Instant::now();
     client.send("first").await;
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "first");
@@ -284,7 +284,7 @@ async fn streams_that_may_go_on_are_cut_where_the_client_asks() {
     let layer = Deadline::new(&plan, Origin::new(Duration::ZERO, response));
     let mut request = get();
     request.headers.insert("x-timeout", HeaderValue::from_static("100ms"));
-    let mut body = layer.send(request).await.unwrap().body;
+    let mut body = layer.send(request).await.unwrap().into_body();
     assert!(is_deadline(&body.frame().await.unwrap().unwrap_err()));
 }
 
@@ -293,7 +293,7 @@ async fn streams_that_may_go_on_are_not_cut() {
     for kind in ["text/event-stream", "Text/Event-Stream; charset=utf-8", "application/grpc+proto"] {
         let (response, mut client) = streaming(kind).await;
         let layer = Deadline::new(&of(SECOND), Origin::new(Duration::ZERO, response));
-        let mut body = layer.send(get()).await.unwrap().body;
+        let mut body = layer.send(get()).await.unwrap().into_body();
         let (frame, ()) = tokio::join!(body.frame(), async {
             tokio::time::sleep(SECOND * 10).await;
             client.send("late").await;

@@ -271,7 +271,7 @@ fn marked(mut response: Response, fell: Fell) -> Response {
 
 /// Reads what is there of a small failed response, and lets it go.
 fn finish(failed: Outcome) {
-    let Ok(Response { mut body, .. }) = failed else { return };
+    let Ok(mut body) = failed.map(Response::into_body) else { return };
     if body.size_hint().upper().is_some_and(|size| size <= DRAIN_MAX_BYTES) {
         let mut cx = Context::from_waker(Waker::noop());
         while let Poll::Ready(Some(Ok(_))) = Pin::<&mut Body>::new(&mut body).poll_frame(&mut cx) {}

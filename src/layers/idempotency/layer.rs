@@ -16,7 +16,7 @@ use tower_service::Service;
 use crate::clock::{self, Instant};
 use crate::error::{ClientError, Error, InternalError, Refusal, UpstreamError, UpstreamErrorKind};
 use crate::http::shared::{Limits, SharedWriter};
-use crate::http::{Body, Request, RequestBody, Response, Trail};
+use crate::http::{Body, Request, RequestBody, Response, ResponseParts, Trail};
 use crate::layers::{Boxed, Either, Inner, inner};
 use crate::memory::{Memory, Use};
 use crate::metrics::{Counter, Metrics};
@@ -254,7 +254,7 @@ impl Execution {
                 return;
             }
         };
-        let Response { status, headers, mut body, .. } = response;
+        let ResponseParts { status, headers, mut body, .. } = response.into_parts();
         let limits = Limits { keep: self.keep, window: WINDOW, patience: Duration::from_secs(30) };
         let room = self.memory.hold(Use::Filling);
         let mut writer = SharedWriter::new(limits, body.size_hint().exact(), room);

@@ -352,7 +352,7 @@ async fn pause(failed: Outcome, wait: Duration) {
     let until = clock::now().instant + wait;
     if let Ok(response) = failed {
         // Bounded by the pause: an origin that failed does not also get to hold up the next attempt.
-        let _ = tokio::time::timeout_at(until, drain(response.body)).await;
+        let _ = tokio::time::timeout_at(until, drain(response.into_body())).await;
     }
     tokio::time::sleep_until(until).await;
 }

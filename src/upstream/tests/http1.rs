@@ -153,7 +153,7 @@ async fn doubtful_connections_are_not_used_again() {
         assert!(!response.headers.contains_key("connection"));
         assert!(response.headers.get("content-length").is_none_or(|length| length != "9"), "{answer}");
         assert_eq!(response.headers["via"].to_str().unwrap().split(' ').nth(1), Some("forebay"));
-        let got = response.body.collect().await.unwrap().to_bytes();
+        let got = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(got, body, "{answer}");
         peer.closed().await;
         assert_eq!(settled(&balance).await, 0, "{answer}");
@@ -190,7 +190,7 @@ async fn those_beyond_the_cap_wait_in_line() {
     assert_eq!(failure(send(&balance, hurried).await).kind, Kind::Deadline);
     assert!(origin.is_unasked().await);
 
-    let (second, body, ()) = tokio::join!(text(&balance, get()), first.body.collect(), async {
+    let (second, body, ()) = tokio::join!(text(&balance, get()), first.into_body().collect(), async {
         peer.write("ok").await;
         peer.head().await;
         peer.write(OK).await;
@@ -253,7 +253,7 @@ async fn websockets_become_tunnels() {
     });
     let answer = answer.unwrap();
     assert_eq!(answer.status.as_u16(), 101);
-    let mut tunnel = TokioIo::new(answer.upgrade.unwrap().await.unwrap());
+    let mut tunnel = TokioIo::new(answer.into_parts().upgrade.unwrap().await.unwrap());
     let mut greeting = [0; 5];
     tunnel.read_exact(&mut greeting).await.unwrap();
     assert_eq!(&greeting, b"hello");

@@ -148,8 +148,9 @@ async fn send(balance: &Balance, request: Request) -> Result<Response, Error> {
 /// Sends, and reads the whole answer.
 async fn text(balance: &Balance, request: Request) -> Result<(u16, String), Error> {
     let response = send(balance, request).await?;
-    let body = timeout(HUNG, response.body.collect()).await.expect("the body does not end")?;
-    Ok((response.status.as_u16(), String::from_utf8(body.to_bytes().to_vec()).unwrap()))
+    let status = response.status.as_u16();
+    let body = timeout(HUNG, response.into_body().collect()).await.expect("the body does not end")?;
+    Ok((status, String::from_utf8(body.to_bytes().to_vec()).unwrap()))
 }
 
 fn failure<T: std::fmt::Debug>(result: Result<T, Error>) -> UpstreamError {

@@ -245,7 +245,7 @@ async fn ask(cache: &Cache<Moody>, world: &Shared, rng: &mut fastrand::Rng) {
     }
     let made = lock(world).judge(number, &response);
     let expected = made.map(|made| lock(world).expected(made, &method, &response));
-    let (mut body, mut got) = (response.body, Vec::new());
+    let (mut body, mut got) = (response.into_body(), Vec::new());
     if chance(rng, 8) {
         return;
     }
