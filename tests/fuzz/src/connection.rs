@@ -19,6 +19,8 @@ const CONFIG: &str = r#"
 [server]
 workers = 2
 drain_timeout = "1s"
+[admin]
+listen = "off"
 [log]
 access = "off"
 [[listener]]
