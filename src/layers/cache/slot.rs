@@ -52,8 +52,8 @@ pub struct Slot {
 pub(super) struct Contents {
     /// Newest first, so that the first match is the one to use (RFC 9111 §4.1).
     pub(super) variants: SmallVec<[Arc<Entry>; 1]>,
-    /// Variants of which only parts are here, newest first.
-    pub(super) partials: Vec<Arc<Partial>>,
+    /// Variants of which only parts are here, newest first. Few keys have any, and all have room for them.
+    pub(super) partials: Box<[Arc<Partial>]>,
     /// Until then the key's answers are known not to be worth waiting for; the epoch where nothing is known.
     pub(super) pass_until: Wall,
 }
@@ -74,10 +74,25 @@ impl Contents {
         entries + self.partials.iter().map(|partial| partial.weight()).sum::<usize>()
     }
 
+    /// Keeps the parts that are like this.
+    pub(super) fn retain_partials(&mut self, like: impl Fn(&Partial) -> bool) {
+        if !self.partials.iter().all(|partial| like(partial)) {
+            self.change_partials(|partials| partials.retain(|partial| like(partial)));
+        }
+    }
+
+    /// Changes what parts there are.
+    pub(super) fn change_partials<T>(&mut self, change: impl FnOnce(&mut Vec<Arc<Partial>>) -> T) -> T {
+        let mut partials = std::mem::take(&mut self.partials).into_vec();
+        let changed = change(&mut partials);
+        self.partials = partials.into_boxed_slice();
+        changed
+    }
+
     /// Puts an entry in the place of the one of its variant; returns how many others went for it.
     pub(super) fn put(&mut self, entry: Arc<Entry>, max_variants: usize, evictions: &Evictions) -> usize {
         self.pass_until = Wall::default();
-        self.partials.retain(|other| other.head().variant() != entry.variant());
+        self.retain_partials(|other| other.head().variant() != entry.variant());
         let before = self.variants.len();
         self.variants.retain(|other| other.variant() != entry.variant());
         evictions.add(Eviction::Replaced, before - self.variants.len());

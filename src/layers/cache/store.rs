@@ -180,7 +180,8 @@ impl Store {
     ) {
         self.update(key, |held| {
             let of_variant = |other: &Arc<Partial>| other.head().variant() == part.head().variant();
-            let older = held.partials.iter().position(of_variant).map(|at| held.partials.remove(at));
+            let at = held.partials.iter().position(of_variant);
+            let older = at.map(|at| held.change_partials(|partials| partials.remove(at)));
             if held.variants.iter().any(|entry| entry.variant() == part.head().variant()) {
                 return;
             }
@@ -190,10 +191,10 @@ impl Store {
             };
             match joined.complete() {
                 Ok(entry) => drop(held.put(Arc::new(entry), max_variants, &self.gauges.evictions)),
-                Err(joined) => {
-                    held.partials.insert(0, Arc::from(joined));
-                    held.partials.truncate(max_variants.max(1));
-                }
+                Err(joined) => held.change_partials(|partials| {
+                    partials.insert(0, Arc::from(joined));
+                    partials.truncate(max_variants.max(1));
+                }),
             }
         })
         .await;
@@ -223,7 +224,7 @@ impl Store {
         self.update(key, |held| {
             let before = held.count();
             held.variants.retain(|other| other.id() != id);
-            held.partials.retain(|other| other.head().id() != id);
+            held.retain_partials(|other| other.head().id() != id);
             self.gauges.evictions.add(Eviction::Outdated, before - held.count());
         })
         .await;
