@@ -41,7 +41,7 @@ pub mod config;
 mod connect;
 mod connection;
 mod discovery;
-mod dns;
+pub mod dns;
 mod ejection;
 mod endpoint;
 mod failure;

@@ -28,7 +28,7 @@ const OPERATION: u16 = 0x7800;
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
-pub(in crate::upstream) enum Kind {
+pub enum Kind {
     /// IPv4 addresses.
     A = 1,
     /// IPv6 addresses.
@@ -39,7 +39,7 @@ pub(in crate::upstream) enum Kind {
 
 /// One piece of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum Record {
+pub enum Record {
     /// An address.
     Address(IpAddr),
     /// A place where a service is.
@@ -48,20 +48,20 @@ pub(in crate::upstream) enum Record {
 
 /// A place where a service is (RFC 2782).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::upstream) struct Target {
+pub struct Target {
     /// Those of the lowest number that can be reached are to be used.
-    pub(in crate::upstream) priority: u16,
+    pub priority: u16,
     /// The share among those of the same priority; 0: hardly any.
-    pub(in crate::upstream) weight: u16,
+    pub weight: u16,
     /// The port.
-    pub(in crate::upstream) port: u16,
+    pub port: u16,
     /// The host's name, in lower case and without a dot at its end.
-    pub(in crate::upstream) host: Box<str>,
+    pub host: Box<str>,
 }
 
 /// What a name server says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum Reply {
+pub enum Reply {
     /// These; none where there is no such name, or nothing of that kind.
     Records {
         /// In the answer's order.
@@ -77,10 +77,10 @@ pub(in crate::upstream) enum Reply {
 
 /// Bytes that are no answer to the question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::upstream) struct NoAnswer;
+pub struct NoAnswer;
 
 /// The question for a name, as a message; `None` for a name that cannot be in one.
-pub(in crate::upstream) fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
+pub fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
     let mut message = Vec::with_capacity(18 + name.len());
     for part in [id, RECURSE, 1, 0, 0, 0] {
         message.extend_from_slice(&part.to_be_bytes());
@@ -101,7 +101,7 @@ pub(in crate::upstream) fn question(id: u16, name: &str, kind: Kind) -> Option<V
 }
 
 /// What a message answers to a question that was asked with [`question`].
-pub(in crate::upstream) fn answer(message: &[u8], asked: &[u8], kind: Kind) -> Result<Reply, NoAnswer> {
+pub fn answer(message: &[u8], asked: &[u8], kind: Kind) -> Result<Reply, NoAnswer> {
     let mut reader = Reader { message, at: 0 };
     let (id, flags) = (reader.u16()?, reader.u16()?);
     let (questions, answers) = (reader.u16()?, reader.u16()?);

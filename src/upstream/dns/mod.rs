@@ -9,7 +9,7 @@
 //! answer that was cut is asked for again by TCP. A server that does not answer within [`TRY_TIMEOUT`], or
 //! cannot find out, makes room for the next; each is asked twice.
 
-mod message;
+pub mod message;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

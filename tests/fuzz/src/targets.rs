@@ -35,13 +35,13 @@ mod connection;
 mod wire;
 
 pub use connection::connection;
-pub use wire::{certificate, framing, proxy, token};
+pub use wire::{certificate, dns, framing, proxy, token};
 
 /// A target's name and what it does.
 pub type Fuzzed = (&'static str, fn(&[u8]));
 
 /// All of them; the names are those of the files in `targets/` and of the folders in `corpus/`.
-pub const ALL: [Fuzzed; 21] = [
+pub const ALL: [Fuzzed; 22] = [
     ("accept", accept),
     ("aggregate", aggregate),
     ("authority", authority),
@@ -51,6 +51,7 @@ pub const ALL: [Fuzzed; 21] = [
     ("connection", connection),
     ("dates", dates),
     ("directives", directives),
+    ("dns", dns),
     ("encoder", encoder),
     ("forwarded", forwarded),
     ("framing", framing),

@@ -1,4 +1,5 @@
-//! What comes before there is a request: PROXY headers, the framing of HTTP/1, certificates, tokens.
+//! What comes before there is a request: PROXY headers, the framing of HTTP/1, certificates, tokens, and what
+//! name servers say.
 
 use std::sync::OnceLock;
 
@@ -7,6 +8,7 @@ use forebay::layers::auth::jwt::{KeySet, TokenRules};
 use forebay::server::client_certificate;
 use forebay::server::framing::{Found, Framing};
 use forebay::server::proxy_protocol::{self, HeaderError, Source, Step};
+use forebay::upstream::dns::message::{self, Kind, Record, Reply};
 use rustls_pki_types::CertificateDer;
 
 /// What version 2 of the PROXY protocol begins with.
@@ -122,4 +124,32 @@ pub fn token(data: &[u8]) {
     };
     let keys = KeySet::parse(set).unwrap_or_default();
     assert!(rules.identify(token, &keys, Wall::from_secs(1_800_000_000)).is_err());
+}
+
+/// What a name server answers, as it is, and behind the head and the question that it must repeat: names are
+/// those of hosts, and of what was asked for.
+pub fn dns(data: &[u8]) {
+    let Some(([which, high, low, count], rest)) = data.split_first_chunk() else { return };
+    let kind = [Kind::A, Kind::Aaaa, Kind::Srv][usize::from(which % 3)];
+    let asked = message::question(7, "_api._tcp.example", kind).expect("a name");
+    let mut whole = asked.clone();
+    (whole[2], whole[3], whole[7]) = (0x80 | *high, *low, *count);
+    whole.extend_from_slice(rest);
+    for message in [data, &whole] {
+        let Ok(Reply::Records { records, .. }) = message::answer(message, &asked, kind) else { continue };
+        for record in records {
+            match (kind, record) {
+                (Kind::A, Record::Address(address)) => assert!(address.is_ipv4()),
+                (Kind::Aaaa, Record::Address(address)) => assert!(address.is_ipv6()),
+                (Kind::Srv, Record::Service(target)) => {
+                    let host = &*target.host;
+                    assert!(!host.is_empty() && host.len() < 255 && !host.ends_with('.'), "{host:?}");
+                    assert_eq!(host, host.to_ascii_lowercase());
+                    assert!(message::question(1, host, Kind::A).is_some(), "{host:?}");
+                    assert_ne!(target.port, 0);
+                }
+                (kind, record) => panic!("{kind:?} {record:?}"),
+            }
+        }
+    }
 }
