@@ -64,7 +64,7 @@ fn floods() -> Vec<Flood> {
 const MANY: usize = 40_000;
 
 /// What an allocator may keep of what one flood took, in bytes.
-const KEPT: u32 = 16 << 20;
+pub const KEPT: u32 = 16 << 20;
 
 /// The answers to these streams of a connection, in order.
 async fn answered(client: &mut Client, stream: u32) -> bool {
