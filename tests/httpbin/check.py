@@ -109,7 +109,10 @@ class Checks:
         return Answer(self.gateway, *args, **kwargs)
 
     def metric(self, name):
-        text = Answer(self.admin, "/metrics").body.decode()
+        # Without a token the admin listener wants to be asked by its address.
+        answer = Answer(self.admin, "/metrics", fields={"Host": f"127.0.0.1:{self.admin}"})
+        assert answer.status == 200, answer.status
+        text = answer.body.decode()
         return sum(float(value) for value in re.findall(rf"^{name}(?:{{[^}}]*}})? ([0-9.e+]+)$", text, re.M))
 
     def same(self, target, **kwargs):

@@ -4,7 +4,7 @@
 //! use std::time::Duration;
 //!
 //! use forebay::clock;
-//! use forebay::layers::rate_limit::{self, Key, Limiter, config::RateLimitConfig};
+//! use forebay::layers::rate_limit::{self, Key, Limiter, config::RateLimitConfig, plan::Told};
 //! use forebay::report::{Path, Report};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,7 +17,7 @@
 //!     "#,
 //! )?;
 //! let mut report = Report::new();
-//! let plans = rate_limit::plan(&[config], None, &Path::root(), &mut report);
+//! let plans = rate_limit::plan(&[config], Told::default(), &Path::root(), &mut report);
 //! assert!(!report.has_errors());
 //!
 //! let limiter = plans.into_iter().next().map(Limiter::new).ok_or("one plan")?;
