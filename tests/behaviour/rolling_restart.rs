@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -80,6 +80,14 @@ async fn keeps(address: SocketAddr, pause: Duration, tally: Arc<Tally>) -> Vec<S
     wrong
 }
 
+/// Whether the other side wants no more requests on this connection, and has not seen this one.
+fn is_told_to_leave(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR)
+    })
+}
+
 /// Requests on an HTTP/2 connection; another one where this one says that it takes no more (RFC 9113 §6.8).
 async fn multiplexes(address: SocketAddr, tally: Arc<Tally>) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -88,10 +96,13 @@ async fn multiplexes(address: SocketAddr, tally: Arc<Tally>) -> Vec<String> {
         let (mut sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
+        let opened = Instant::now();
         let mut is_first = true;
         while tally.goes_on() {
+            // A new connection is given time for its first request: twice of this.
+            let is_too_early = |is_first| is_first && opened.elapsed() < Duration::from_secs(1);
             if within("room for a request", sender.ready()).await.is_err() {
-                if is_first {
+                if is_too_early(is_first) {
                     wrong.push("HTTP/2: a new connection takes no request".to_owned());
                 }
                 continue 'connections;
@@ -108,8 +119,13 @@ async fn multiplexes(address: SocketAddr, tally: Arc<Tally>) -> Vec<String> {
                     }
                     Err(error) => wrong.push(format!("HTTP/2 body: {error:?}")),
                 },
-                // It was not sent at all: the connection was known to end.
-                Err(error) if error.message().is_some() && !is_first => continue 'connections,
+                // It was not sent at all: the connection was known to end, or that became known just then.
+                Err(error) if error.message().is_some() || is_told_to_leave(error.error()) => {
+                    if is_too_early(is_first) {
+                        wrong.push(format!("HTTP/2, {:?} after it was opened: {error:?}", opened.elapsed()));
+                    }
+                    continue 'connections;
+                }
                 Err(error) => wrong.push(format!("HTTP/2: {error:?}")),
             }
         }
