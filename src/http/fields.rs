@@ -72,6 +72,12 @@ pub fn strip_twins(headers: &mut HeaderMap, is_meant: impl Fn(&str) -> bool) {
     }
 }
 
+/// The pairs of all `Cookie` fields, as they are but for the blanks around them (RFC 6265 §4.2.1).
+pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(header::COOKIE).into_iter();
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).map(<[u8]>::trim_ascii)
+}
+
 /// Adds a name to `Vary`, unless it is there or all requests differ (RFC 9110 §12.5.5).
 pub fn add_vary(headers: &mut HeaderMap, name: &HeaderName) {
     let mut members = headers

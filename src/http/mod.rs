@@ -5,6 +5,7 @@ pub mod authority;
 pub mod base64;
 pub mod body;
 pub mod coding;
+pub mod drain;
 pub mod encoded;
 pub mod fields;
 pub mod held;
@@ -21,6 +22,7 @@ pub mod replay;
 pub mod request;
 pub mod response;
 pub mod shared;
+pub mod statuses;
 pub mod template;
 #[cfg(test)]
 pub mod testing;

@@ -71,6 +71,20 @@ macro_rules! inner {
 
 pub(crate) use inner;
 
+/// A [`Service`](tower_service::Service)'s `poll_ready`, where what has to be awaited is awaited in `call`.
+macro_rules! always_ready {
+    () => {
+        fn poll_ready(
+            &mut self,
+            _: &mut ::std::task::Context<'_>,
+        ) -> ::std::task::Poll<Result<(), $crate::error::Error>> {
+            ::std::task::Poll::Ready(Ok(()))
+        }
+    };
+}
+
+pub(crate) use always_ready;
+
 /// An answer that takes an await of ours: one boxed future that borrows the layer.
 pub type Boxed<'a> = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send + 'a>>;
 

@@ -11,7 +11,6 @@ use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::clock;
@@ -25,7 +24,7 @@ use crate::net::Io;
 use super::addresses::{Addresses, Place};
 use super::exchange::{self, Connection};
 use super::ingress::{self, Border};
-use super::io::{AHEAD_MAX_BYTES, WatchedIo};
+use super::io::{WatchedIo, poll_some};
 use super::streams::Streams;
 use super::tunnel::Tunnels;
 use super::watch::{Limits, ListenerId, Order, Watch, Watched};
@@ -157,13 +156,9 @@ async fn find_protocol(io: &mut Io, context: &Context) -> Option<(Spoken, BytesM
     let mut ahead = BytesMut::new();
     poll_fn(|cx| {
         loop {
-            // Not kept over the wait.
-            let mut few = [0; AHEAD_MAX_BYTES];
-            let mut few = ReadBuf::new(&mut few);
-            if ready!(Pin::new(&mut *io).poll_read(cx, &mut few)).is_err() || few.filled().is_empty() {
+            if !ready!(poll_some(io, cx, &mut ahead)).is_ok_and(|read| read > 0) {
                 return Poll::Ready(None);
             }
-            ahead.extend_from_slice(few.filled());
             if let Some(spoken) = protocol_of(&ahead, context) {
                 return Poll::Ready(Some((spoken, std::mem::take(&mut ahead))));
             }

@@ -28,7 +28,7 @@ use super::framing::Framing;
 use super::watch::{Order, Phase, Watched};
 
 /// How much is read at once where hyper does not read.
-pub(super) const AHEAD_MAX_BYTES: usize = 2048;
+const AHEAD_MAX_BYTES: usize = 2048;
 
 /// How long a client that still sends while we close is listened to.
 const LINGER: Duration = Duration::from_secs(2);
@@ -118,15 +118,9 @@ impl WatchedIo {
     /// Waits for the client's next bytes, and keeps them for the next read. `None` where there are none to
     /// come. It needs no buffer meanwhile.
     pub async fn await_bytes(&mut self) -> Option<()> {
-        let ahead = poll_fn(|cx| {
-            // Not kept over the wait.
-            let mut few = [0; AHEAD_MAX_BYTES];
-            let mut few = ReadBuf::new(&mut few);
-            let read = ready!(Pin::new(&mut *self).poll_read(cx, &mut few));
-            Poll::Ready(read.ok().map(|()| Bytes::copy_from_slice(few.filled())))
-        })
-        .await;
-        self.read_first(ahead.filter(|ahead| !ahead.is_empty())?);
+        let mut ahead = BytesMut::new();
+        let read = poll_fn(|cx| poll_some(&mut *self, cx, &mut ahead)).await;
+        self.read_first(read.is_ok_and(|read| read > 0).then(|| ahead.freeze())?);
         Some(())
     }
 
@@ -205,6 +199,19 @@ impl WatchedIo {
             }
         }
     }
+}
+
+/// Reads some bytes to the end of `into`, and says how many: none at the end. It waits without taking room.
+pub(super) fn poll_some(
+    io: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    into: &mut BytesMut,
+) -> Poll<io::Result<usize>> {
+    let mut few = [0; AHEAD_MAX_BYTES];
+    let mut few = ReadBuf::new(&mut few);
+    ready!(Pin::new(io).poll_read(cx, &mut few))?;
+    into.extend_from_slice(few.filled());
+    Poll::Ready(Ok(few.filled().len()))
 }
 
 /// How much a write took; `None` while it waits.

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::error::Error;
 use crate::http::{Refused, Request, Response, ResponseParts};
-use crate::layers::{Inner, inner};
+use crate::layers::{Inner, always_ready, inner};
 use crate::metrics::Metrics;
 
 use super::hidden::Hidden;
@@ -66,9 +66,7 @@ impl<'a, S: Inner> Service<Request> for &'a AccessLog<S> {
     type Error = Error;
     type Future = Recorded<'a, S::Future<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let recorder = &self.recorder;

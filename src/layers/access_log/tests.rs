@@ -6,7 +6,7 @@ use std::future::{Pending as Never, Ready, pending, ready};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::thread;
 use std::time::Duration;
 
@@ -63,9 +63,7 @@ where
     type Error = Error;
     type Future = Either<Ready<Result<Response, Error>>, Never<Result<Response, Error>>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    crate::layers::always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         match (self.0)(request) {

@@ -12,7 +12,7 @@ use tower_service::Service;
 use crate::error::{Error, UpstreamErrorKind as Kind};
 use crate::http::held::DropAtEnd;
 use crate::http::{Request, Response};
-use crate::layers::{Boxed, Either, Inner, inner};
+use crate::layers::{Boxed, Either, Inner, always_ready, inner};
 
 use super::adaptive::Outcome;
 use super::claim::Claims;
@@ -53,9 +53,7 @@ impl<'a, S: Inner> Service<Request> for &'a Admission<S> {
     type Error = Error;
     type Future = Either<Admitted<S::Future<'a>>, Boxed<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer: &'a Admission<S> = self;

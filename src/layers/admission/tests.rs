@@ -685,9 +685,7 @@ mod layer {
         type Error = Error;
         type Future = Boxed<'a>;
 
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-            Poll::Ready(Ok(()))
-        }
+        crate::layers::always_ready!();
 
         fn call(&mut self, _: Request) -> Self::Future {
             let origin: &'a Origin = self;

@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use crate::error::{Error, InternalError, Refusal};
 use crate::http::{Request, Response, Trail};
-use crate::layers::{Boxed, Either, Inner, inner};
+use crate::layers::{Boxed, Either, Inner, always_ready, inner};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 
@@ -43,9 +43,7 @@ impl<'a, S: Inner> Service<Request> for &'a Aggregate<S> {
     type Error = Error;
     type Future = Either<Ready<Result<Response, Error>>, Boxed<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer: &'a Aggregate<S> = self;

@@ -12,6 +12,7 @@ use tokio::time::timeout_at;
 
 use crate::clock;
 use crate::error::{Error, InternalError, PartError, PartFailure, UpstreamError, UpstreamErrorKind};
+use crate::http::drain::drain;
 use crate::http::{Body, Interim, Request, Response, Trail};
 use crate::layers::Inner;
 use crate::memory::{Hold, Memory, Use};
@@ -34,8 +35,6 @@ const OWN: [HeaderName; 9] = [
 
 /// JSON up to this size, in bytes, is checked in place: that takes less than a millisecond.
 const CHECK_HERE_MAX: usize = 256 * 1024;
-/// What is not wanted is read to its end up to this size, in bytes, so that its connection can be used again.
-const DRAIN_MAX: u64 = 16 * 1024;
 
 /// A part, and who is asked for it.
 #[derive(Debug)]
@@ -215,10 +214,4 @@ async fn read(mut body: Body, max: u64, hold: &mut Hold) -> Result<Bytes, PartFa
         }
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
-}
-
-async fn drain(mut body: Body) {
-    if body.size_hint().upper().is_some_and(|size| size <= DRAIN_MAX) {
-        while let Some(Ok(_)) = body.frame().await {}
-    }
 }

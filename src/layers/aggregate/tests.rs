@@ -1,5 +1,4 @@
 use std::sync::Mutex;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -13,7 +12,7 @@ use crate::clock;
 use crate::error::{Error, Refusal, UpstreamError, UpstreamErrorKind};
 use crate::http::testing::request;
 use crate::http::{Body, Request, RequestBody, Response, Target};
-use crate::layers::{Boxed, Inner, inner};
+use crate::layers::{Boxed, Inner, always_ready, inner};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::report::{Path, Report};
@@ -40,9 +39,7 @@ impl<'a> Service<Request> for &'a Shared {
     type Error = Error;
     type Future = Boxed<'a>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, request: Request) -> Boxed<'a> {
         let path = request.target.path_and_query.to_string();

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::future::Ready;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use tower_service::Service;
 
 use crate::error::{Denial, Error};
 use crate::http::{Request, Response};
-use crate::layers::{Boxed, Either, Inner, inner};
+use crate::layers::{Boxed, Either, Inner, always_ready, inner};
 use crate::metrics::{Counter, Metrics};
 
 use super::guard::{Guard, Others, Outcome, Question, Verdict};
@@ -54,9 +53,7 @@ impl<'a, S: Inner> Service<Request> for &'a Auth<S> {
     type Error = Error;
     type Future = Either<Ready<Result<Response, Error>>, Either<S::Future<'a>, Boxed<'a>>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let layer: &'a Auth<S> = self;

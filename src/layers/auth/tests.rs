@@ -5,7 +5,6 @@ mod tokens;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderName, Method, StatusCode};
@@ -81,9 +80,7 @@ impl Service<Request> for &Mirror {
     type Error = Error;
     type Future = Ready<Result<Response, Error>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    crate::layers::always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         let mut response = Response::new(StatusCode::OK, Body::empty());

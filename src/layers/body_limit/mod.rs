@@ -2,7 +2,6 @@
 //! where its length is known, and cut when it passes the limit where it is not.
 
 use std::future::Ready;
-use std::task::{Context, Poll};
 
 use http_body::Body as _;
 use tower_service::Service;
@@ -33,9 +32,7 @@ impl<'a, S: Inner> Service<Request> for &'a BodyLimit<S> {
     type Error = Error;
     type Future = Either<Ready<Result<Response, Error>>, S::Future<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    crate::layers::always_ready!();
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         if let RequestBody::Incoming(body) = &mut request.body {

@@ -4,9 +4,9 @@
 //! is stored for others stays. A pattern may have `*` anywhere, for any run of characters. Paths are matched
 //! as they are after normalisation, and before a `rewrite`, without the query.
 
-use http::header::{COOKIE, HeaderName};
+use http::header::HeaderName;
 
-use crate::http::Request;
+use crate::http::{Request, fields};
 use crate::report::{Path, Report};
 
 use super::config::BypassConfig;
@@ -70,11 +70,7 @@ impl BypassRules {
     }
 
     fn has_cookie(&self, request: &Request) -> bool {
-        request
-            .headers
-            .get_all(COOKIE)
-            .iter()
-            .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        fields::cookies(&request.headers)
             .filter_map(|pair| pair.split(|byte| *byte == b'=').next())
             .map(<[u8]>::trim_ascii)
             .any(|name| self.cookies.iter().any(|glob| glob.matches(name)))

@@ -18,10 +18,10 @@
 use std::borrow::Cow;
 
 use aws_lc_rs::digest;
-use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
-use crate::http::{Scheme, Target, query};
+use crate::http::{Scheme, Target, fields, query};
 
 /// What makes two requests the same, compiled from the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,14 +207,8 @@ fn name_of(parameter: &[u8]) -> Cow<'_, [u8]> {
 
 /// The value of a cookie: the first of its name (RFC 6265 §5.4 puts the most specific one there).
 fn cookie<'a>(headers: &'a HeaderMap, wanted: &[u8]) -> Option<&'a [u8]> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
-        .filter_map(|pair| {
-            let pair = pair.trim_ascii();
-            pair.split_at_checked(memchr::memchr(b'=', pair)?)
-        })
+    fields::cookies(headers)
+        .filter_map(|pair| pair.split_at_checked(memchr::memchr(b'=', pair)?))
         .find(|(name, _)| *name == wanted)
         .map(|(_, value)| value)
 }

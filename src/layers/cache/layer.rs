@@ -15,7 +15,7 @@ use crate::clock::Wall;
 use crate::error::{Error, Refusal};
 use crate::http::{Request, Response, Trail};
 use crate::layers::budget::Budget;
-use crate::layers::{Boxed, Either, Inner, inner};
+use crate::layers::{Boxed, Either, Inner, always_ready, inner};
 use crate::metrics::Metrics;
 
 use super::collapse::Evidence;
@@ -212,9 +212,7 @@ impl<'a, S: Inner> Service<Request> for &'a Cache<S> {
     type Error = Error;
     type Future = CacheFuture<'a, S>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let cache: &'a Cache<S> = self;

@@ -80,9 +80,7 @@ impl<'a> Service<Request> for &'a Origin {
     type Error = Error;
     type Future = Boxed<'a>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    crate::layers::always_ready!();
 
     fn call(&mut self, request: Request) -> Boxed<'a> {
         self.calls.fetch_add(1, Ordering::SeqCst);

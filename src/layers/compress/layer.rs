@@ -14,7 +14,7 @@ use tower_service::Service;
 use crate::error::Error;
 use crate::http::coding::Level;
 use crate::http::{End, Held, Request, Response, Trail};
-use crate::layers::{Boxed, Either, Inner, inner};
+use crate::layers::{Boxed, Either, Inner, always_ready, inner};
 use crate::metrics::{Counter, Metrics};
 
 use super::judge::{self, Asked, Verdict};
@@ -77,9 +77,7 @@ impl<'a, S: Inner> Service<Request> for &'a Compress<S> {
     type Error = Error;
     type Future = Either<Compressed<'a, S::Future<'a>>, S::Future<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let layer: &'a Compress<S> = self;

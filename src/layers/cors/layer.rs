@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use crate::error::Error;
 use crate::http::{Request, Response};
-use crate::layers::{Either, Inner, inner};
+use crate::layers::{Either, Inner, always_ready, inner};
 
 use super::plan::CorsPlan;
 use super::rules::{self, Grant};
@@ -42,9 +42,7 @@ impl<'a, S: Inner> Service<Request> for &'a Cors<S> {
     type Error = Error;
     type Future = CorsFuture<'a, S>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer: &'a Cors<S> = self;

@@ -15,7 +15,7 @@ use tower_service::Service;
 use crate::clock::{self, Instant};
 use crate::error::{Error, UpstreamError, UpstreamErrorKind};
 use crate::http::{Request, Response};
-use crate::layers::{Inner, inner};
+use crate::layers::{Inner, always_ready, inner};
 
 use super::plan::DeadlinePlan;
 use super::signals::Signals;
@@ -48,9 +48,7 @@ impl<'a, S: Inner> Service<Request> for &'a Deadline<S> {
     type Error = Error;
     type Future = Bounded<S::Future<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let own = request.received.instant + self.timeout;
@@ -148,9 +146,7 @@ impl<'a, S: Inner> Service<Request> for &'a Tell<S> {
     type Error = Error;
     type Future = S::Future<'a>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         if let Some(signals) = &self.signals

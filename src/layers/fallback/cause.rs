@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use http::StatusCode;
 
 use crate::error::{Error, Refusal, UpstreamErrorKind};
-use crate::http::Response;
+use crate::http::{Response, statuses};
 
 /// What a fallback makes good; the words the user writes in `on`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,12 +117,7 @@ impl On {
             self.causes |= 1 << cause as u8;
             return true;
         }
-        let statuses = match (word, word.parse::<u16>()) {
-            ("4xx", _) => 400..=499,
-            ("5xx", _) => 500..=599,
-            (_, Ok(status @ 400..=599)) => status..=status,
-            _ => return false,
-        };
+        let Some(statuses) = statuses::named(word) else { return false };
         self.statuses.push(statuses);
         true
     }

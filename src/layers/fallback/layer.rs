@@ -1,27 +1,23 @@
 //! The tower glue: a route without fallbacks polls its inner service in place.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
-use http_body::Body as _;
 use tokio::time::sleep_until;
 use tower_service::Service;
 
 use crate::clock::{self, Instant};
 use crate::error::{Error, UpstreamError, UpstreamErrorKind};
-use crate::http::{Body, Repeat, Request, Response, Trail, fields};
-use crate::layers::{Boxed, Either, Inner, inner};
+use crate::http::drain::drain;
+use crate::http::{Repeat, Request, Response, Trail, fields};
+use crate::layers::{Boxed, Either, Inner, always_ready, inner};
 use crate::memory::Memory;
 use crate::metrics::{Counter, Metrics};
 
 use super::cause::{Cause, On};
 use super::plan::FixedAnswer;
-
-/// A failed response up to this size is read to its end where that takes no time, so that its connection can
-/// be used again.
-const DRAIN_MAX_BYTES: u64 = 16 * 1024;
 
 type Outcome = Result<Response, Error>;
 
@@ -133,9 +129,7 @@ impl<'a, S: Inner, F: Inner> Service<Request> for &'a Fallback<S, F> {
     type Error = Error;
     type Future = Either<Boxed<'a>, S::Future<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer: &'a Fallback<S, F> = self;
@@ -271,9 +265,7 @@ fn marked(mut response: Response, fell: Fell) -> Response {
 
 /// Reads what is there of a small failed response, and lets it go.
 fn finish(failed: Outcome) {
-    let Ok(mut body) = failed.map(Response::into_body) else { return };
-    if body.size_hint().upper().is_some_and(|size| size <= DRAIN_MAX_BYTES) {
-        let mut cx = Context::from_waker(Waker::noop());
-        while let Poll::Ready(Some(Ok(_))) = Pin::<&mut Body>::new(&mut body).poll_frame(&mut cx) {}
-    }
+    let Ok(body) = failed.map(Response::into_body) else { return };
+    // What is not there yet is not waited for.
+    let _ = pin!(drain(body)).poll(&mut Context::from_waker(Waker::noop()));
 }

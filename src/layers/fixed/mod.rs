@@ -12,7 +12,6 @@ mod location;
 pub mod plan;
 
 use std::future::{Ready, ready};
-use std::task::{Context, Poll};
 
 use http::header::{ALLOW, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, StatusCode};
@@ -66,9 +65,7 @@ impl Service<Request> for &ServerWide {
     type Error = Error;
     type Future = Ready<Result<Response, Error>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    crate::layers::always_ready!();
 
     fn call(&mut self, _: Request) -> Self::Future {
         let mut response = Response::new(StatusCode::NO_CONTENT, Body::empty());
@@ -88,9 +85,7 @@ impl Service<Request> for &ToHttps {
     type Error = Error;
     type Future = Ready<Result<Response, Error>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    crate::layers::always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         let target = &request.target;
@@ -114,9 +109,7 @@ impl Service<Request> for &Fixed {
     type Error = Error;
     type Future = Ready<Result<Response, Error>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    crate::layers::always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         ready(self.answer(&request))

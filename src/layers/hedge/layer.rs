@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::sleep_until;
@@ -12,7 +11,7 @@ use crate::clock::{self, Instant};
 use crate::error::Error;
 use crate::http::{Interim, Request, Response, Trail};
 use crate::layers::budget::Budget;
-use crate::layers::{Boxed, Either, Inner, inner};
+use crate::layers::{Boxed, Either, Inner, always_ready, inner};
 use crate::metrics::{Counter, Metrics};
 
 use super::tally::{Tally, Waited};
@@ -83,9 +82,7 @@ impl<'a, S: Inner> Service<Request> for &'a Hedge<S> {
     type Error = Error;
     type Future = Either<Boxed<'a>, S::Future<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer: &'a Hedge<S> = self;

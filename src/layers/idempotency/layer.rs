@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +16,7 @@ use crate::clock::{self, Instant};
 use crate::error::{ClientError, Error, InternalError, Refusal, UpstreamError, UpstreamErrorKind};
 use crate::http::shared::{Limits, SharedWriter};
 use crate::http::{Body, Request, RequestBody, Response, ResponseParts, Trail};
-use crate::layers::{Boxed, Either, Inner, inner};
+use crate::layers::{Boxed, Either, Inner, always_ready, inner};
 use crate::memory::{Memory, Use};
 use crate::metrics::{Counter, Metrics};
 
@@ -126,9 +125,7 @@ impl<'a, S: Inner> Service<Request> for &'a Idempotency<S> {
     type Error = Error;
     type Future = Either<Boxed<'a>, S::Future<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer: &'a Idempotency<S> = self;

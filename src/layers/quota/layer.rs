@@ -13,7 +13,7 @@ use tower_service::Service;
 use crate::clock::{self, Instant};
 use crate::error::{Error, Refusal};
 use crate::http::{Request, Response};
-use crate::layers::{Boxed, Either, Inner, inner};
+use crate::layers::{Boxed, Either, Inner, always_ready, inner};
 
 use super::pace::{Pace, Turn, Verdict};
 
@@ -92,9 +92,7 @@ impl<'a, S: Inner> Service<Request> for &'a Quota<S> {
     type Error = Error;
     type Future = Either<Boxed<'a>, S::Future<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer: &'a Quota<S> = self;
@@ -126,9 +124,7 @@ impl<'a, S: Inner> Service<Request> for &'a Charge<S> {
     type Error = Error;
     type Future = Charged<'a, S::Future<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer: &'a Charge<S> = self;

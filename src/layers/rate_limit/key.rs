@@ -14,9 +14,9 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use ahash::RandomState;
-use http::header::{COOKIE, HOST};
+use http::header::HOST;
 
-use crate::http::{Peer, Request, query};
+use crate::http::{Peer, Request, fields, query};
 
 use super::plan::KeyPlan;
 
@@ -87,9 +87,8 @@ fn parameter<'a>(request: &'a Request, wanted: &[u8]) -> Option<Cow<'a, [u8]>> {
 
 /// The value of a cookie, without quotes (RFC 6265 §4.1.1).
 fn cookie<'a>(request: &'a Request, wanted: &[u8]) -> Option<&'a [u8]> {
-    let lines = request.headers.get_all(COOKIE).into_iter();
-    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).find_map(|pair| {
-        let (name, value) = split_pair(pair.trim_ascii());
+    fields::cookies(&request.headers).find_map(|pair| {
+        let (name, value) = split_pair(pair);
         (name == wanted)
             .then(|| value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value))
     })

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::error::{Error, Refusal};
 use crate::http::{Request, Response};
-use crate::layers::{Boxed, Inner, inner};
+use crate::layers::{Boxed, Inner, always_ready, inner};
 use crate::metrics::{Counter, Metrics};
 
 use super::config::Scope;
@@ -142,9 +142,7 @@ impl<'a, S: Inner> Service<Request> for &'a RateLimit<S> {
     type Error = Error;
     type Future = Answer<'a, S::Future<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         let layer: &'a RateLimit<S> = self;

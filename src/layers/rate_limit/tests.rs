@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -542,9 +542,7 @@ mod layer {
         type Error = Error;
         type Future = Ready<Result<Response, Error>>;
 
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-            Poll::Ready(Ok(()))
-        }
+        crate::layers::always_ready!();
 
         fn call(&mut self, _: Request) -> Self::Future {
             self.calls.fetch_add(1, Ordering::Relaxed);
@@ -567,9 +565,7 @@ mod layer {
         type Error = Error;
         type Future = <&'a Origin as Service<Request>>::Future;
 
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-            Poll::Ready(Ok(()))
-        }
+        crate::layers::always_ready!();
 
         fn call(&mut self, request: Request) -> Self::Future {
             let mut origin: &Origin = &self.0;

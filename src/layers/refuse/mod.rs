@@ -1,7 +1,6 @@
 //! Refuse: what answers a request that no route takes, so that it too is counted and logged.
 
 use std::future::{Ready, ready};
-use std::task::{Context, Poll};
 
 use tower_service::Service;
 
@@ -19,9 +18,7 @@ impl Service<Request> for &Refuse {
     type Error = Error;
     type Future = Ready<Result<Response, Error>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    crate::layers::always_ready!();
 
     fn call(&mut self, _: Request) -> Self::Future {
         ready(Err(Error::Refused(self.0.clone())))

@@ -50,9 +50,7 @@ impl<'a, S: Inner> Service<Request> for &'a Respond<S> {
     type Error = Error;
     type Future = Responding<S::Future<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    crate::layers::always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         let (id, trail) = (request.id.clone(), request.trail.clone());
@@ -109,9 +107,7 @@ mod tests {
         type Error = Error;
         type Future = Ready<Result<Response, Error>>;
 
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-            Poll::Ready(Ok(()))
-        }
+        crate::layers::always_ready!();
 
         fn call(&mut self, _: Request) -> Self::Future {
             ready(self.0.clone().map_or_else(|| Ok(Response::new(StatusCode::OK, Body::empty())), Err))

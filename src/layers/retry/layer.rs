@@ -6,26 +6,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::StatusCode;
-use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tower_service::Service;
 
 use crate::clock;
 use crate::error::{Error, UpstreamError, UpstreamErrorKind};
+use crate::http::drain::drain;
 use crate::http::pause::asked_for;
-use crate::http::{Body, Repeat, Request, RequestBody, Response, Trail};
+use crate::http::{Repeat, Request, RequestBody, Response, Trail};
 use crate::layers::budget::Budget;
-use crate::layers::{Boxed, Inner, inner};
+use crate::layers::{Boxed, Inner, always_ready, inner};
 use crate::memory::Memory;
 use crate::metrics::{Counter, Metrics};
 
 use super::condition::{self, Cause, Decision, Facts, GiveUp};
 use super::plan::RetryPlan;
-
-/// A response up to this size that is to be retried is read to its end, so that its connection can be used
-/// again.
-const DRAIN_MAX_BYTES: u64 = 16 * 1024;
 
 type Outcome = Result<Response, Error>;
 
@@ -104,9 +100,7 @@ impl<'a, S: Inner> Service<Request> for &'a Retry<S> {
     type Error = Error;
     type Future = Sending<'a, S>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, mut request: Request) -> Sending<'a, S> {
         let layer: &'a Retry<S> = self;
@@ -355,10 +349,4 @@ async fn pause(failed: Outcome, wait: Duration) {
         let _ = tokio::time::timeout_at(until, drain(response.into_body())).await;
     }
     tokio::time::sleep_until(until).await;
-}
-
-async fn drain(mut body: Body) {
-    if http_body::Body::size_hint(&body).upper().is_some_and(|size| size <= DRAIN_MAX_BYTES) {
-        while let Some(Ok(_)) = body.frame().await {}
-    }
 }

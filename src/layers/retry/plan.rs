@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use crate::http::statuses;
 use crate::layers::budget::BudgetPlan;
 use crate::report::{Path, Report, nearest};
 
@@ -77,12 +78,7 @@ impl Conditions {
             self.causes |= 1 << cause as u8;
             return true;
         }
-        let statuses = match (word, word.parse::<u16>()) {
-            ("4xx", _) => 400..=499,
-            ("5xx", _) => 500..=599,
-            (_, Ok(status @ 400..=599)) => status..=status,
-            _ => return false,
-        };
+        let Some(statuses) = statuses::named(word) else { return false };
         for bit in statuses.map(|status| usize::from(status - 400)) {
             if let Some(word) = self.statuses.get_mut(bit / 64) {
                 *word |= 1 << (bit % 64);

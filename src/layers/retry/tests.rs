@@ -1,6 +1,5 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -262,9 +261,7 @@ impl<'a> Service<Request> for &'a Script {
     type Error = Error;
     type Future = Boxed<'a>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    crate::layers::always_ready!();
 
     fn call(&mut self, request: Request) -> Boxed<'a> {
         let script: &'a Script = self;

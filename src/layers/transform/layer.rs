@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use crate::error::Error;
 use crate::http::{Request, Response};
-use crate::layers::{Either, Inner, inner};
+use crate::layers::{Either, Inner, always_ready, inner};
 
 use super::plan::TransformPlan;
 use super::rewrite::Rewrite;
@@ -44,9 +44,7 @@ impl<'a, S: Inner> Service<Request> for &'a TransformRequest<S> {
     type Error = Error;
     type Future = Either<Ready<Result<Response, Error>>, S::Future<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         if let Some(rewrite) = &self.rewrite {
@@ -82,9 +80,7 @@ impl<'a, S: Inner> Service<Request> for &'a TransformResponse<S> {
     type Error = Error;
     type Future = Transformed<'a, S::Future<'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         Transformed { inner: self.inner.send(request), rules: &self.rules }

@@ -1,6 +1,5 @@
 use std::future::{Ready, ready};
 use std::sync::Mutex;
-use std::task::{Context, Poll};
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -64,9 +63,7 @@ impl Service<Request> for &Origin {
     type Error = Error;
     type Future = Ready<Result<Response, Error>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    crate::layers::always_ready!();
 
     fn call(&mut self, request: Request) -> Self::Future {
         let parts = request.into_parts();

@@ -5,14 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncWrite, ReadBuf};
 
 use crate::plan::ServerPlan;
 
 use super::super::connection::Spoken;
 use super::super::frames::{FrameBudget, Frames};
 use super::super::framing::{Found, Framing};
-use super::{AHEAD_MAX_BYTES, WatchedIo};
+use super::{WatchedIo, poll_some};
 
 /// How much of what follows a WebSocket handshake is kept until its outcome is known.
 const WITHHELD_MAX_BYTES: usize = 16 * 1024;
@@ -119,13 +119,10 @@ impl WatchedIo {
             return Poll::Ready(Ok(Handshake::Known));
         }
         while self.raw.len() < WITHHELD_MAX_BYTES {
-            let mut few = [0; AHEAD_MAX_BYTES];
-            let mut few = ReadBuf::new(&mut few);
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut few))?;
-            match few.filled() {
-                [] if self.raw.is_empty() => return Poll::Ready(Ok(Handshake::Left)),
-                [] => break,
-                more => self.raw.extend_from_slice(more),
+            match ready!(poll_some(&mut self.io, cx, &mut self.raw))? {
+                0 if self.raw.is_empty() => return Poll::Ready(Ok(Handshake::Left)),
+                0 => break,
+                _ => {}
             }
         }
         // The flush after which the outcome is known wakes the connection.

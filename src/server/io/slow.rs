@@ -4,15 +4,13 @@
 //! each begin a head and go on a byte at a time would have them all.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, ReadBuf};
 
 use super::super::watch::Order;
 use super::along::Along;
-use super::{AHEAD_MAX_BYTES, WatchedIo};
+use super::{WatchedIo, poll_some};
 
 /// More fields than these are hyper's to count.
 const FIELDS_MAX: usize = 100;
@@ -45,14 +43,9 @@ impl WatchedIo {
     ) -> Poll<()> {
         let may_go_on = |head: &[u8]| head.len() < max_bytes && is_good_so_far(head);
         while self.watched.order() == Order::None && self.heads() == heads && may_go_on(head) {
-            // Not kept over the wait.
-            let mut few = [0; AHEAD_MAX_BYTES];
-            let mut few = ReadBuf::new(&mut few);
-            let read = ready!(Pin::new(&mut *self).poll_read(cx, &mut few));
-            if read.is_err() || few.filled().is_empty() {
+            if !ready!(poll_some(self, cx, head)).is_ok_and(|read| read > 0) {
                 break; // hyper finds the same.
             }
-            head.extend_from_slice(few.filled());
         }
         Poll::Ready(())
     }

@@ -27,9 +27,7 @@ impl<'a> Service<Request> for &'a Moody {
     type Error = Error;
     type Future = Boxed<'a>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
+    crate::layers::always_ready!();
 
     fn call(&mut self, request: Request) -> Boxed<'a> {
         let origin: &'a Moody = self;
