@@ -80,6 +80,19 @@ impl Memory {
         Hold { memory: self.clone(), what, bytes: 0 }
     }
 
+    /// Counts what is there already and is bounded by other means, whether the budget has it or not: as
+    /// [`Hold::set`] does, for one who remembers how much it is, and [gives it back](Self::give_back).
+    pub fn take(&self, what: Use, bytes: u64) {
+        self.0.used.fetch_add(bytes, Ordering::Relaxed);
+        self.0.of(what).fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives back what was [taken](Self::take).
+    pub fn give_back(&self, what: Use, bytes: u64) {
+        self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.0.of(what).fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// How many bytes there are in all.
     pub fn limit(&self) -> u64 {
         self.0.limit
@@ -192,6 +205,9 @@ mod tests {
         assert!(!memory.is_tight());
         b.set(70);
         assert_eq!((memory.used(), b.bytes()), (130, 70), "what is there already is counted");
+        memory.take(Use::Stored, 5);
+        assert_eq!((memory.used(), memory.used_for(Use::Stored)), (135, 65));
+        memory.give_back(Use::Stored, 5);
         drop(a);
         drop(b);
         assert_eq!((memory.used(), memory.used_for(Use::Stored), memory.used_for(Use::Filling)), (0, 0, 0));

@@ -37,7 +37,7 @@ pub(super) enum Sorted {
 
 /// A part on its way.
 pub(super) struct Arrival {
-    validator: Strong,
+    validator: Option<Strong>,
     headers: HeaderMap,
     /// What the origin said of it last, where `headers` are put together.
     update: Option<HeaderMap>,
@@ -91,13 +91,14 @@ impl Fill {
         let now = clock::now();
         let Some((part, length)) = range::said(&response.headers) else { return Err(response) };
         let sound = share::length_of(&response).is_ok_and(|said| said.is_none_or(|said| said == part.length));
-        let Some(validator) = Strong::of(&response.headers, now.wall).filter(|_| sound) else {
+        if !sound {
             return Err(response);
-        };
+        }
+        let validator = Strong::of(&response.headers, now.wall);
         let (window, partial) = match &ranged.ask {
             Ask::Same | Ask::Confirm { .. } => (ranged.wanted.and_then(|wanted| wanted.within(length)), None),
             Ask::Rest { partial, window, missing } => {
-                let same = *partial.validator() == validator && partial.length() == length;
+                let same = partial.validator() == validator.as_ref() && partial.length() == length;
                 ((same && part == *missing).then_some(*window), Some(partial))
             }
         };
@@ -105,7 +106,8 @@ impl Fill {
             return Err(response);
         }
         let as_asked = window.filter(|window| partial.is_some() || *window == part);
-        let if_range = ranged.if_range.as_ref().is_none_or(|condition| condition == validator.value());
+        let names = |condition| validator.as_ref().is_some_and(|validator| validator.value() == condition);
+        let if_range = ranged.if_range.as_ref().is_none_or(names);
         let Some(window) = as_asked.filter(|_| if_range) else { return Err(response) };
         let mut headers = match partial {
             // A 206 to If-Range may leave out what the client is taken to know (RFC 9110 §15.3.7).
@@ -152,7 +154,7 @@ impl Fill {
         let headers = validate::merge(&stored, update, now.wall);
         let (verdict, directives) = self.judge(StatusCode::OK, &headers, sent, now).ok()?;
         Some(Arrival {
-            validator: partial.validator().clone(),
+            validator: partial.validator().cloned(),
             headers,
             update: Some(update.clone()),
             verdict,

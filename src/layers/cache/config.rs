@@ -90,6 +90,10 @@ pub struct CacheConfig {
     pub honor_client_no_cache: bool,
     /// What a request for a range of something that is not stored does.
     pub ranges: Ranges,
+    /// With `ranges = "parts"`: keep a partial answer that is not simply what was asked for (another part, one
+    /// of a whole whose length is unknown, several, or one with more or fewer bytes than it says) and give it
+    /// to those who ask for exactly the same range, as it came.
+    pub repeat_parts: bool,
     /// Compare `Accept-Language` by meaning where a response varies on it: the order of equally liked
     /// languages does not count, and a stored response in the language that a client likes best answers it.
     pub match_language: bool,
@@ -135,6 +139,7 @@ impl Default for CacheConfig {
             validate_variants: false,
             honor_client_no_cache: true,
             ranges: Ranges::Whole,
+            repeat_parts: false,
             match_language: false,
             normalize: NormalizeConfig::default(),
             tags_header: "surrogate-key, cache-tag".to_owned(),
@@ -235,9 +240,9 @@ pub enum Ranges {
     /// It fetches the whole, which is stored, and gets its part of it.
     #[default]
     Whole,
-    /// It fetches that range. Parts with the same strong validator are stored and put together; what is
-    /// missing of them is fetched when somebody asks for more. Several ranges at once are sent on as they
-    /// are.
+    /// It fetches that range. Parts are stored; those with the same strong validator are put together, and
+    /// what is missing of them is fetched when somebody asks for more. Several ranges at once are sent on as
+    /// they are.
     Parts,
     /// It is sent on as it is, and its answer is not stored.
     Pass,

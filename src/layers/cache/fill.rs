@@ -254,7 +254,17 @@ impl Fill {
 
     /// Whether its client asked for a range.
     pub(super) fn is_for_a_range(&self) -> bool {
-        self.ranged.as_ref().is_some_and(|ranged| ranged.scope().is_some())
+        self.scope().is_some()
+    }
+
+    /// Whether an answer is kept for those who ask for exactly the same range.
+    fn is_repeated(&self, status: StatusCode) -> bool {
+        status == StatusCode::PARTIAL_CONTENT && self.core.plan.repeat_parts && self.is_for_a_range()
+    }
+
+    /// What its client asked for, where that is a range.
+    pub(super) fn scope(&self) -> Option<Box<[u8]>> {
+        self.ranged.as_ref().and_then(Ranged::scope)
     }
 
     pub(super) fn judge(
@@ -284,7 +294,8 @@ impl Fill {
             Ok(length) => length,
             Err(reason) => return Box::pin(self.keep_apart(response, reason)).await,
         };
-        let verdict = match self.judge(response.status, &response.headers, sent, now) {
+        let status = if self.is_repeated(response.status) { StatusCode::OK } else { response.status };
+        let verdict = match self.judge(status, &response.headers, sent, now) {
             Ok(verdict) => verdict,
             Err(reason) => return Box::pin(self.keep_apart(response, reason.as_str())).await,
         };

@@ -2,7 +2,8 @@
 //!
 //! It lives beside the complete entries of its key and never among them: what is looked for as an answer to a
 //! request without `Range` cannot find it. All its parts share one strong validator and one length; a part of
-//! anything else takes the place of all of them.
+//! anything else takes the place of all of them. One without a strong validator is never put together with
+//! another: it answers for the bytes it has, and goes when another one comes.
 //!
 //! Bounds: `RUNS_MAX` runs of bytes that do not touch, of which the shortest go first, and the store's
 //! `max_object` in all, beyond which all go but the newest.
@@ -30,7 +31,7 @@ const RUN_OVERHEAD: usize = 96;
 pub struct Partial {
     /// All but the body, as if the whole had come with a 200.
     head: Entry,
-    validator: Strong,
+    validator: Option<Strong>,
     length: u64,
     /// In ascending order; they do not touch.
     runs: Vec<Run>,
@@ -101,7 +102,13 @@ impl Run {
 impl Partial {
     /// One part of a representation of `length` bytes. `head` is an entry without body; none where the bytes
     /// are not as many as the part says.
-    pub fn new(head: Entry, validator: Strong, length: u64, part: Part, body: &StoredBody) -> Option<Self> {
+    pub fn new(
+        head: Entry,
+        validator: Option<Strong>,
+        length: u64,
+        part: Part,
+        body: &StoredBody,
+    ) -> Option<Self> {
         if body.length() != part.length || part.length == 0 || part.end() > length {
             return None;
         }
@@ -116,7 +123,7 @@ impl Partial {
 
     /// Whether another one is of the same bytes.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.validator == other.validator && self.length == other.length
+        self.validator.is_some() && self.validator == other.validator && self.length == other.length
     }
 
     /// Takes in the parts of an older one of the same bytes, within `max_bytes`.
@@ -153,9 +160,9 @@ impl Partial {
         &self.head
     }
 
-    /// The validator that all parts share.
-    pub const fn validator(&self) -> &Strong {
-        &self.validator
+    /// The validator that all parts share, if they have a strong one.
+    pub const fn validator(&self) -> Option<&Strong> {
+        self.validator.as_ref()
     }
 
     /// How many bytes the whole has.
@@ -263,7 +270,7 @@ mod tests {
     fn of(tag: &str, start: u64, length: u64) -> Partial {
         let validator = Strong::Tag(HeaderValue::from_str(tag).unwrap());
         let body = StoredBody::Whole(text(start, length));
-        Partial::new(head(), validator, LENGTH, Part { start, length }, &body).unwrap()
+        Partial::new(head(), Some(validator), LENGTH, Part { start, length }, &body).unwrap()
     }
 
     /// RFC 9110 §8.8.1, §8.8.2.2.
@@ -312,7 +319,7 @@ mod tests {
         let joined = of("\"b\"", 5, 5).join(&of("\"a\"", 0, 5), 1000);
         assert!(joined.missing(Part { start: 0, length: 5 }).is_some());
         let body = StoredBody::Whole(text(0, 4));
-        let tag = || Strong::Tag(HeaderValue::from_static("\"a\""));
+        let tag = || Some(Strong::Tag(HeaderValue::from_static("\"a\"")));
         for part in [
             Part { start: 0, length: 5 },
             Part { start: 0, length: 3 },
@@ -321,6 +328,18 @@ mod tests {
         ] {
             assert!(Partial::new(head(), tag(), LENGTH, part, &body).is_none(), "{part:?}");
         }
+    }
+
+    /// RFC 9110 §15.3.7.3: without a strong validator nobody knows that two parts are of the same bytes.
+    #[test]
+    fn parts_without_a_validator_are_not_mixed() {
+        let of = |start| {
+            let body = StoredBody::Whole(text(start, 5));
+            Partial::new(head(), None, LENGTH, Part { start, length: 5 }, &body).unwrap()
+        };
+        let joined = of(5).join(&of(0), 1000);
+        assert!(joined.missing(Part { start: 0, length: 5 }).is_some());
+        assert!(joined.missing(Part { start: 6, length: 3 }).is_none());
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub struct CachePlan {
     pub honor_client: bool,
     /// What a request for a range of something that is not stored does.
     pub ranges: Ranges,
+    /// Whether partial answers that cannot be placed are kept for those who ask for the same.
+    pub repeat_parts: bool,
     /// Whether `Accept-Language` is compared by meaning.
     pub match_language: bool,
     /// Which request fields are brought into one form; boxed, and none for none.
@@ -183,6 +185,7 @@ pub fn plan(config: &CacheConfig, at: &Path, report: &mut Report) -> CachePlan {
         max_variants: usize::try_from(max_variants).unwrap_or(1),
         honor_client: config.honor_client_no_cache,
         ranges: config.ranges,
+        repeat_parts: plan_repeat_parts(config, &at.key("repeat_parts"), report),
         match_language: config.match_language,
         normalize: Normalize::plan(&config.normalize, &at.key("normalize"), report),
         purge: PurgePlan::of_route(config.purge.as_ref(), &at.key("purge"), report),
@@ -206,6 +209,13 @@ fn plan_search(config: &CacheConfig, at: &Path, report: &mut Report) -> bool {
         );
     }
     search
+}
+
+fn plan_repeat_parts(config: &CacheConfig, at: &Path, report: &mut Report) -> bool {
+    if config.repeat_parts && config.ranges != Ranges::Parts {
+        report.error_with_hint(at, "no ranges are asked for here", "write `ranges = \"parts\"` beside it");
+    }
+    config.repeat_parts
 }
 
 fn plan_authorization(config: &CacheConfig, at: &Path, report: &mut Report) -> AuthorizationUse {
@@ -431,6 +441,18 @@ mod tests {
             });
             let expected = [("cache.key.query.no_vary_search".to_owned(), Severity::Error)];
             assert_eq!(found, if ranges == Ranges::Parts { &expected[..] } else { &[] }, "{ranges:?}");
+        }
+    }
+
+    #[test]
+    fn partial_answers_are_repeated_only_where_ranges_are_asked_for() {
+        for ranges in [Ranges::Whole, Ranges::Pass, Ranges::Parts] {
+            let found = problems(|config| {
+                config.repeat_parts = true;
+                config.ranges = ranges;
+            });
+            let expected = [("cache.repeat_parts".to_owned(), Severity::Error)];
+            assert_eq!(found, if ranges == Ranges::Parts { &[] } else { &expected[..] }, "{ranges:?}");
         }
     }
 

@@ -4,10 +4,13 @@
 //! What is believed of the origin:
 //!
 //! - A 206 is stored where its one `Content-Range` is exactly what was asked for, of a known length, and its
-//!   body has as many bytes; where it has a strong validator; and where a 200 with its fields would be. It is
-//!   put together only with parts of the same validator and length.
-//! - Any other 206 goes to the client who asked for just that range, and to nobody else. Where the gateway
-//!   asked for something of its own, the origin is asked again, for what the client wants.
+//!   body has as many bytes; and where a 200 with its fields would be. It answers for what lies within it. It
+//!   is put together only with parts of the same strong validator and length.
+//! - Any other 206 goes to the client who asked for just that range, and to nobody else: it may be another
+//!   part than was asked for, of unknown length, several parts, or of fewer bytes than it says. Where the
+//!   route has `repeat_parts = true`, it goes, as it came, to all who ask for exactly the same range with the
+//!   same `If-Range`: it is what the origin answers to that. No byte of it answers anything else.
+//! - Where the gateway asked for something of its own, the origin is asked again, for what the client wants.
 //! - A 200 is the whole, whatever was asked for; 416 and errors are answers to one client.
 //!
 //! A response that names no date of its own is not dated here: its `Last-Modified` is no strong validator.
@@ -23,6 +26,7 @@ use crate::http::{Request, Response};
 
 use super::core::Core;
 use super::directives::RequestDirectives;
+use super::entry::Entry;
 use super::fetch::Fetch;
 use super::freshness::Freshness;
 use super::layer::Step;
@@ -79,7 +83,9 @@ impl Ranged {
             Ask::Rest { partial, missing, .. } => {
                 let last = (missing.end() < partial.length()).then(|| missing.end() - 1);
                 request.insert(RANGE, range::range(Spec::From(missing.start, last)));
-                request.insert(IF_RANGE, partial.validator().value().clone());
+                if let Some(validator) = partial.validator() {
+                    request.insert(IF_RANGE, validator.value().clone());
+                }
                 return;
             }
             Ask::Confirm { partial, .. } => validate::condition(request, &partial.headers(0)),
@@ -114,8 +120,13 @@ impl Core {
             .and_then(|slot| slot.partial(&request.headers))
             .filter(|partial| self.purged(partial.head(), &request.target).is_none());
         if let (Wanted::One(spec, condition), Some(partial)) = (&wanted, partial)
-            && let Some(kind) = usable(partial, &asked, now)
+            && let Some(kind) = usable(partial.head(), &asked, now)
             && let Some(response) = self.part_hit(request, partial, *spec, condition.as_ref(), kind, now)
+        {
+            return Some(Step::Done(Ok(response)));
+        }
+        if let Wanted::One(spec, condition) = &wanted
+            && let Some(response) = self.repeat(request, slot, *spec, condition.clone(), &asked, now)
         {
             return Some(Step::Done(Ok(response)));
         }
@@ -141,7 +152,8 @@ impl Core {
 
     /// How to get a client's range.
     fn part_of(&self, partial: Option<&Arc<Partial>>, spec: Spec, condition: Option<HeaderValue>) -> Ranged {
-        let ours = partial.filter(|partial| holds(partial, condition.as_ref()));
+        let ours =
+            partial.filter(|partial| partial.validator().is_some() && holds(partial, condition.as_ref()));
         let Some((partial, window)) = ours.and_then(|it| Some((it, spec.within(it.length())?))) else {
             return Ranged::same(spec, condition);
         };
@@ -157,7 +169,7 @@ impl Core {
     fn rest_of(&self, partial: &Arc<Partial>) -> Option<Ranged> {
         let window = Part { start: 0, length: partial.length() };
         let missing = partial.missing(window).filter(|missing| *missing != window)?;
-        let fits = partial.length() <= self.store.max_object();
+        let fits = partial.validator().is_some() && partial.length() <= self.store.max_object();
         let ask = Ask::Rest { partial: Arc::clone(partial), window, missing };
         fits.then_some(Ranged { wanted: None, if_range: None, ask })
     }
@@ -183,6 +195,30 @@ impl Core {
     }
 }
 
+impl Core {
+    /// What the origin answered to a request for exactly the same range, where it is kept and fresh.
+    fn repeat(
+        &self,
+        request: &Request,
+        slot: Option<&Slot>,
+        spec: Spec,
+        condition: Option<HeaderValue>,
+        asked: &RequestDirectives,
+        now: Wall,
+    ) -> Option<Response> {
+        if !self.plan.repeat_parts {
+            return None;
+        }
+        let scope = Ranged::same(spec, condition).scope()?;
+        let entry = slot?.repeat(&scope, &request.headers)?;
+        if self.purged(entry, &request.target).is_some() {
+            return None;
+        }
+        let kind = usable(entry, asked, now)?;
+        Some(self.hit(request, entry, kind, now))
+    }
+}
+
 /// Whether a client's `If-Range` names the representation, if it has one.
 fn holds(partial: &Partial, condition: Option<&HeaderValue>) -> bool {
     let received = partial.head().lifetime().received();
@@ -191,9 +227,9 @@ fn holds(partial: &Partial, condition: Option<&HeaderValue>) -> bool {
     })
 }
 
-/// Whether parts may be served without asking the origin.
-fn usable(partial: &Partial, asked: &RequestDirectives, now: Wall) -> Option<HitKind> {
-    match partial.head().lifetime().judge(asked, now) {
+/// Whether a part may be served without asking the origin.
+fn usable(head: &Entry, asked: &RequestDirectives, now: Wall) -> Option<HitKind> {
+    match head.lifetime().judge(asked, now) {
         Freshness::Fresh => Some(HitKind::Fresh),
         Freshness::MaxStale => Some(HitKind::MaxStale),
         Freshness::StaleWhileRevalidate | Freshness::Revalidate(_) => None,

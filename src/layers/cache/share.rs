@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http_body::Body as _;
 
@@ -22,6 +23,7 @@ use super::entry::{Entry, StoredBody};
 use super::fill::{Fill, Led};
 use super::flight::{Landing, Lead};
 use super::purge::Mode;
+use super::slot::Repeat;
 use super::storable::{self, NotStored};
 
 /// How far, in bytes, the readers of a response that is not stored may be apart.
@@ -141,6 +143,15 @@ impl Fill {
     pub(super) async fn store(&self, entry: &Arc<Entry>) {
         let flight = &self.listing.flight;
         if flight.is_void() || self.core.purged(entry, &self.request.target).is_some() {
+            return;
+        }
+        if let (StatusCode::PARTIAL_CONTENT, Some(scope)) = (entry.status(), self.scope()) {
+            let repeat = Repeat { scope, entry: Arc::clone(entry) };
+            self.core.store.put_repeat(&self.key, repeat).await;
+            self.core.meter.stored(entry.length());
+            if flight.is_void() {
+                self.core.store.remove_entry(&self.key, entry.id()).await;
+            }
             return;
         }
         let max_variants = self.core.plan.max_variants;

@@ -27,7 +27,7 @@ use super::purge::Purges;
 use super::refresh::Rests;
 use super::search::Variances;
 pub use super::slot::Slot;
-use super::slot::{Contents, Gauges};
+use super::slot::{Contents, Gauges, Repeat};
 
 /// By what share of its memory the store may be too full before moka is told to make room at once, and not
 /// when it next would: a few large objects are much.
@@ -159,9 +159,9 @@ impl Store {
         }
         let (mut dropped, evictions) = (0, &self.gauges.evictions);
         self.update(key, |held| {
-            let before = held.variants.len();
-            held.variants.retain(|other| !purged(other));
-            evictions.add(Eviction::Purged, before - held.variants.len());
+            let before = held.count();
+            held.retain(|other| !purged(other));
+            evictions.add(Eviction::Purged, before - held.count());
             dropped = held.put(entry, max_variants, evictions);
         })
         .await;
@@ -181,7 +181,7 @@ impl Store {
         self.update(key, |held| {
             let of_variant = |other: &Arc<Partial>| other.head().variant() == part.head().variant();
             let at = held.partials.iter().position(of_variant);
-            let older = at.map(|at| held.change_partials(|partials| partials.remove(at)));
+            let older = at.map(|at| held.partials.remove(at));
             if held.variants.iter().any(|entry| entry.variant() == part.head().variant()) {
                 return;
             }
@@ -191,13 +191,19 @@ impl Store {
             };
             match joined.complete() {
                 Ok(entry) => drop(held.put(Arc::new(entry), max_variants, &self.gauges.evictions)),
-                Err(joined) => held.change_partials(|partials| {
-                    partials.insert(0, Arc::from(joined));
-                    partials.truncate(max_variants.max(1));
-                }),
+                Err(joined) => {
+                    held.partials.insert(0, Arc::from(joined));
+                    held.partials.truncate(max_variants.max(1));
+                }
             }
         })
         .await;
+        self.make_room().await;
+    }
+
+    /// Stores an answer that is good for one range only.
+    pub(super) async fn put_repeat(&self, key: &[u8], repeat: Repeat) {
+        self.update(key, |held| held.put_repeat(repeat, &self.gauges.evictions)).await;
         self.make_room().await;
     }
 
@@ -223,8 +229,7 @@ impl Store {
     pub async fn remove_entry(&self, key: &[u8], id: u64) {
         self.update(key, |held| {
             let before = held.count();
-            held.variants.retain(|other| other.id() != id);
-            held.retain_partials(|other| other.head().id() != id);
+            held.retain(|other| other.id() != id);
             self.gauges.evictions.add(Eviction::Outdated, before - held.count());
         })
         .await;
@@ -242,7 +247,7 @@ impl Store {
         let _turn = self.turn(key).await;
         if let Some(slot) = self.cache.remove(key).await {
             slot.retire();
-            self.gauges.evictions.add(Eviction::Purged, slot.held.count());
+            self.gauges.evictions.add(Eviction::Purged, slot.count());
         }
     }
 
@@ -270,7 +275,7 @@ impl Store {
         // Not moka's own `and_compute_with`: it looks the key up once more, and a miss looked up twice is two
         // uses. Newcomers would push out what was asked for more often than they.
         let old = if self.cache.contains_key(key) { self.cache.get(key).await } else { None };
-        let mut held = old.as_ref().map(|slot| slot.held.clone()).unwrap_or_default();
+        let mut held = old.as_ref().map(|slot| slot.contents()).unwrap_or_default();
         change(&mut held);
         if let Some(slot) = &old {
             slot.retire();

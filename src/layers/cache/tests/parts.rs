@@ -98,3 +98,30 @@ async fn a_client_that_leaves_takes_its_part_along() {
     asked.answer(part("bytes 0-4/10", "01234"));
     assert_eq!(text(got.await.unwrap().unwrap()).await, "01234");
 }
+
+/// `repeat_parts`: what answers one range only is purged like everything else, and the oldest go.
+#[tokio::test]
+async fn repeated_parts_are_purged_and_few() {
+    let mut bench = bench_with(
+        |config| (config.ranges, config.repeat_parts) = (Ranges::Parts, true),
+        room_of(64 << 20, 1 << 20),
+    );
+    let ranges: Vec<String> = (0..20).map(|last| format!("bytes=0-{last}")).collect();
+    for range in &ranges {
+        let got = bench.get_at(0, &[("range", range.as_str())]);
+        bench.asked().await.answer(part("bytes 0-4/*", "01234"));
+        assert_eq!(text(got.await.unwrap().unwrap()).await, "01234");
+    }
+    bench.is_idle().await;
+    assert_eq!(bench.metric("forebay_cache_entries"), 16.0);
+    let got = bench.get_at(0, &[("range", ranges[19].as_str())]).await.unwrap().unwrap();
+    assert_eq!(text(got).await, "01234");
+    bench.store.purges().purge(&[bench.store.purges().everything(None)], Mode::Soft);
+    for range in [&ranges[0], &ranges[19]] {
+        let got = bench.get_at(0, &[("range", range.as_str())]);
+        let asked = bench.asked().await;
+        assert_eq!((asked.header("range"), asked.header("if-range")), (Some(range.as_str()), None));
+        asked.answer(part("bytes 0-4/*", "abcde"));
+        assert_eq!(text(got.await.unwrap().unwrap()).await, "abcde");
+    }
+}
