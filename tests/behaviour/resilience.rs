@@ -204,15 +204,12 @@ async fn the_budget_bounds_retries_when_everything_fails() {
     let retry = "attempts = 5\nbackoff = { base = \"1ms\", max = \"1ms\" }\n\
                  budget = { ratio = 0.2, min_per_second = 5 }";
     let gateway = retrying(origin.address, retry);
-    let begun = Instant::now();
     const REQUESTS: usize = 100;
     for _ in 0..REQUESTS {
         assert_eq!(get(gateway.address, "/").await.status(), 503);
     }
-    // Nothing succeeded, so nothing was earned: only what is always allowed, a second begun included.
-    let allowed = 5 * (begun.elapsed().as_secs() as usize + 2);
-    let asked = origin.asked().len();
-    assert!((REQUESTS + 5..=REQUESTS + allowed).contains(&asked), "{asked} of {REQUESTS} + {allowed}");
+    // Nothing succeeded, so nothing was earned: only what is given on trust, once.
+    assert_eq!(origin.asked().len(), REQUESTS + 5);
     assert!(gateway.metrics().await.sum("forebay_retry_budget_exhausted_total", &[]) > 0.0);
     gateway.at_rest().await;
 }

@@ -129,8 +129,8 @@ async fn all_endpoints_are_down() {
         }
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
         let asked: usize = origins.iter().map(|origin| origin.asked().len()).sum();
-        let budget = 10 * (begun.elapsed().as_secs() as usize + 2);
-        assert!(asked <= 1 + REQUESTS + budget, "{asked} for {REQUESTS}");
+        // What the budget gives on trust, once; and a connection each that breaks as it is used again.
+        assert!(asked <= 1 + REQUESTS + 10 + origins.len(), "{asked} for {REQUESTS}");
         well.store(true, Ordering::SeqCst);
         let (took, failed) = recovery(&gateway).await;
         assert!(took < Duration::from_secs(3), "{took:?}: {failed:?}");

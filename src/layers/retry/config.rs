@@ -77,12 +77,16 @@ pub enum Jitter {
 /// How many requests more than its clients make an upstream gets at most: retries, hedges, and background
 /// refreshes that fail, all counted together. Routes of one upstream share one account: what any of them
 /// spent counts against the terms of the one that asks, so together they never exceed the largest terms.
+/// An origin that answers nothing any more gets `ratio` of what it answered in the last ten seconds on top,
+/// or `min_per_second` requests in all where that is more, and then nothing until it answers again.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetConfig {
     /// So many per successful request of the last ten seconds.
     pub ratio: f64,
-    /// So many a second are always allowed.
+    /// So many a second are allowed however few succeed, so that the failures of a quiet route are retried
+    /// too. Each has to be made good by a success of the upstream, its own or another: while so many are not,
+    /// there is none.
     pub min_per_second: u32,
 }
 
