@@ -17,6 +17,8 @@ pub struct Notes {
     pub cache_reason: Option<&'static str>,
     /// retry: how many attempts were made.
     pub attempts: u32,
+    /// quota: whether it was sent, so that its turn is used up.
+    pub turn_used: bool,
     /// admission: how long it waited for a permit.
     pub queue_wait: Duration,
     /// admission: its class, where it came to wait.

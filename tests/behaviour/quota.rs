@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::support::{Gate, Gateway, Origin, Reply, get};
+use crate::support::{Client, Gate, Gateway, Origin, Reply, get};
 
 fn gateway(origin: SocketAddr, quota: &str, route: &str) -> Gateway {
     Gateway::start(&Gateway::config(origin, &format!("[upstream.origin.quota]\n{quota}"), route))
@@ -130,6 +130,50 @@ async fn a_turn_that_admission_makes_nothing_of_is_given_back() {
     gate.open();
     assert_eq!(first.await.unwrap().status(), 200);
     assert_eq!(get(gateway.address, "/").await.status(), 200, "the second turn is there yet");
+    let spent = get(gateway.address, "/").await;
+    assert!(spent.text().contains("\"quota_spent\""), "{}", spent.text());
+    gateway.at_rest().await;
+}
+
+/// Who leaves while waiting for a permit was not sent either.
+#[tokio::test]
+async fn a_turn_of_a_client_that_leaves_in_the_queue_is_given_back() {
+    let gate = Gate::new();
+    let slow = Reply::ok("x").after(&gate);
+    let origin = Origin::always(slow).await;
+    let upstream = "concurrency = { mode = \"fixed\", limit = 1, queue = 5, queue_timeout = \"1m\" }\n\
+                    quota = { rate = \"1/h\", burst = 2, queue_timeout = \"1s\" }";
+    let gateway = Gateway::start(&Gateway::config(origin.address, upstream, UNCACHED));
+    let first = tokio::spawn(get(gateway.address, "/"));
+    origin.wait_for(1).await;
+    for _ in 0..3 {
+        let mut leaver = Client::connect(gateway.address).await;
+        leaver.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        gateway.wait_for("forebay_admission_queued", &[], |now| now == 1.0).await;
+        drop(leaver);
+        gateway.wait_for("forebay_admission_queued", &[], |now| now == 0.0).await;
+    }
+    gate.open();
+    assert_eq!(first.await.unwrap().status(), 200);
+    assert_eq!(get(gateway.address, "/").await.status(), 200, "the second turn is there yet");
+    let spent = get(gateway.address, "/").await;
+    assert!(spent.text().contains("\"quota_spent\""), "{}", spent.text());
+    assert_eq!(origin.asked().len(), 2);
+    gateway.at_rest().await;
+}
+
+/// Who leaves when the request is at the origin has used it.
+#[tokio::test]
+async fn a_turn_of_a_client_that_leaves_later_is_used_up() {
+    let gate = Gate::new();
+    let origin = Origin::always(Reply::ok("x").after(&gate)).await;
+    let upstream = "quota = { rate = \"1/h\", queue_timeout = \"1s\" }";
+    let gateway = Gateway::start(&Gateway::config(origin.address, upstream, UNCACHED));
+    let mut leaver = Client::connect(gateway.address).await;
+    leaver.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    origin.wait_for(1).await;
+    drop(leaver);
+    gateway.at_rest().await;
     let spent = get(gateway.address, "/").await;
     assert!(spent.text().contains("\"quota_spent\""), "{}", spent.text());
     gateway.at_rest().await;

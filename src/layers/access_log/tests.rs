@@ -361,6 +361,7 @@ fn notes() -> impl Strategy<Value = Notes> {
             upstream_time: Duration::from_micros(upstream.into()),
             upstream_status,
             error: Some("queue_full"),
+            turn_used: false,
         },
     )
 }

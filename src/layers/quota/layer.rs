@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use crate::clock::{self, Instant};
 use crate::error::{Error, Refusal};
-use crate::http::{Request, Response};
+use crate::http::{Request, Response, Trail};
 use crate::layers::{Boxed, Either, Inner, always_ready, inner};
 
 use super::pace::{Pace, Turn, Verdict};
@@ -32,29 +32,43 @@ impl<S> Quota<S> {
 }
 
 impl<S: Inner> Quota<S> {
-    async fn wait(&self, pace: &Pace, request: Request) -> Result<Response, Error> {
+    async fn wait(&self, pace: &Pace, mut request: Request) -> Result<Response, Error> {
         let asked_at = clock::now().instant;
-        let mut turn = turn(pace, &request, asked_at).await?;
+        let turn = turn(pace, &request, asked_at).await?;
         let waited = clock::now().instant.saturating_duration_since(asked_at);
         let delayed = turn.due() > asked_at;
         pace.count(if delayed { Verdict::Delayed } else { Verdict::Passed });
-        if delayed {
-            request.trail.note(|notes| notes.queue_wait += waited);
+        if !request.trail.is_kept() {
+            // It tells whether the request was sent.
+            request.trail = Trail::kept();
         }
-        // A future that is dropped from here on may have sent it.
-        turn.pass();
-        let result = self.inner.send(request).await;
-        if is_unsent(&result) {
-            turn.give_back();
-        }
-        result
+        request.trail.note(|notes| {
+            notes.turn_used = false;
+            if delayed {
+                notes.queue_wait += waited;
+            }
+        });
+        let _taken = Taken { turn, trail: request.trail.clone() };
+        self.inner.send(request).await
     }
 }
 
-/// Whether admission refused: the origin was not asked.
-const fn is_unsent(result: &Result<Response, Error>) -> bool {
-    use Refusal::{DeadlineTooNear, QueueFull, QueueTimeout};
-    matches!(result, Err(Error::Refused(QueueFull { .. } | QueueTimeout { .. } | DeadlineTooNear { .. })))
+/// The turn of a request that is on its way inward. What is refused there, or dropped while it still waits
+/// for a permit, was not sent, and its turn is somebody else's.
+struct Taken<'a> {
+    turn: Turn<'a>,
+    trail: Trail,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let turn = &mut self.turn;
+        self.trail.note(|notes| {
+            if notes.turn_used {
+                turn.pass();
+            }
+        });
+    }
 }
 
 /// Waits for a turn. Dropped before, it gives back what it has reserved.
@@ -131,8 +145,10 @@ impl<'a, S: Inner> Service<Request> for &'a Charge<S> {
         let pace = layer.pace.as_deref();
         // A retry, or a hedge: it avoids the endpoint that the first attempt is at.
         let extra = request.attempt.number > 0 || !request.attempt.avoid.is_empty();
-        if let Some(pace) = pace.filter(|_| extra) {
-            pace.charge(clock::now().instant);
+        match pace {
+            Some(pace) if extra => pace.charge(clock::now().instant),
+            Some(_) => request.trail.note(|notes| notes.turn_used = true),
+            None => {}
         }
         Charged { future: layer.inner.send(request), pace }
     }

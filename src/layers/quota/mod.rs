@@ -28,8 +28,9 @@
 //! - Each sending counts. Retries and hedges do not wait for a turn, but those after them do.
 //! - What the origin says of its limit (`RateLimit` fields, 429 with `Retry-After`) can only lower the pace,
 //!   until the reset it names, an hour at most.
-//! - A turn that admission makes nothing of is given back: nothing was sent. What was given away after it
-//!   stays where it is, so with a burst of 1 only the last turn can be had again.
+//! - A turn that admission makes nothing of is given back, be the request refused there or its client gone
+//!   while it waits: nothing was sent. What was given away after it stays where it is, so with a burst of 1
+//!   only the last turn can be had again.
 //! - A request that could not have its turn in time is refused at once and takes nothing.
 
 pub mod config;

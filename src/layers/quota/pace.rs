@@ -106,15 +106,9 @@ impl Turn<'_> {
         state.blocks == self.blocks || state.told.is_none_or(|told| told.reset <= now)
     }
 
-    /// The request is sent inward: from here on the turn is used up, unless it is [given
-    /// back](Self::give_back).
+    /// The request was sent to the origin: the turn is used up.
     pub const fn pass(&mut self) {
         self.used = true;
-    }
-
-    /// The request was not sent to the origin after all.
-    pub fn give_back(mut self) {
-        self.used = false;
     }
 }
 

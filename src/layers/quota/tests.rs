@@ -3,6 +3,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::config::QuotaConfig;
+use super::pace::Turn;
 use super::{Pace, QuotaPlan, plan};
 use crate::clock::{self, Now};
 use crate::metrics::Metrics;
@@ -162,12 +163,10 @@ fn a_turn_that_was_not_used_is_given_back() {
         let (pace, now) = (pace(100 * MS, burst), clock::now());
         let latest = now.instant + Duration::from_secs(60);
         let mut turns: Vec<_> = (0..4).map(|_| pace.reserve(now.instant, latest).ok()).collect();
-        for turn in turns.iter_mut().flatten() {
-            turn.pass();
-        }
         for index in back {
-            turns[*index].take().unwrap().give_back();
+            drop(turns[*index].take());
         }
+        turns.iter_mut().flatten().for_each(Turn::pass);
         let due = pace.reserve(now.instant, latest).unwrap().due();
         assert_eq!((due - now.instant).as_millis(), next, "a burst of {burst}, {back:?}");
     }
