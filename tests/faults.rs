@@ -3,13 +3,14 @@
 
 mod cache;
 mod matrix;
+mod matrix_client;
 mod matrix_connect;
 mod matrix_http2;
 mod matrix_origin;
 mod matrix_reuse;
 mod places;
 
-use crate::support::{Client, Gateway, Origin, Reply, get};
+use crate::support::{Gateway, Origin, Reply, get};
 
 /// Asks for a path of its own a fault, then again: the second answer is whole, so nothing partial was stored.
 async fn break_everywhere(whole: Reply, body: &'static str, fault: fn(Reply, usize) -> Reply) {
@@ -95,20 +96,4 @@ async fn an_origin_that_is_not_there() {
         assert_eq!(answer.field("content-type"), Some("application/problem+json"));
     }
     gateway.at_rest().await;
-}
-
-/// A client that leaves takes its request upstream with it.
-#[tokio::test]
-async fn a_client_that_leaves_releases_everything() {
-    let origin = Origin::always(Reply::ok("never").stall_after(10)).await;
-    let gateway = Gateway::before(origin.address, "").await;
-    for count in 1..=5 {
-        let mut client = Client::connect(gateway.address).await;
-        // Each asks for something else, or the next one would join the flight of the one before.
-        client.write(format!("GET /{count} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
-        origin.wait_for(count).await;
-        drop(client);
-        // One at a time: who comes while another one still waits is free to wait with it.
-        gateway.at_rest().await;
-    }
 }

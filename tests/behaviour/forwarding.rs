@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::support::message::{Kind, Reader};
-use crate::support::{Client, Gate, Gateway, Origin, Reply, ask, get, h2, serve, within};
+use crate::support::{Client, Gate, Gateway, Origin, Reply, ask, get, serve};
 
 const FRESH: (&str, &str) = ("cache-control", "max-age=60");
 
@@ -363,67 +363,6 @@ async fn an_unasked_switch_is_a_bad_answer() {
     let answer = get(gateway.address, "/").await;
     assert_eq!(answer.status(), 502, "{answer:?}");
     gateway.at_rest().await;
-}
-
-/// How soon a request upstream ends after its client has left: a second, and one more for a busy machine.
-const SOON: Duration = Duration::from_secs(2);
-
-/// An origin that sends `begin` and nothing more; it tells when it was asked, and when the connection ends.
-async fn patient(begin: &'static str) -> (std::net::SocketAddr, mpsc::UnboundedReceiver<&'static str>) {
-    let (events, happened) = mpsc::unbounded_channel();
-    let address = serve(move |mut stream: TcpStream| {
-        let events = events.clone();
-        async move {
-            let mut reader = Reader::default();
-            if reader.message(&mut stream, Kind::HeadResponse).await.is_some() {
-                stream.write_all(begin.as_bytes()).await.unwrap();
-                let _ = events.send("asked");
-                let _ = stream.read(&mut [0]).await;
-                let _ = events.send("over");
-            }
-        }
-    })
-    .await;
-    (address, happened)
-}
-
-const BEGUN: &str = "HTTP/1.1 200 OK\r\ncache-control: no-store\r\ncontent-length: 100\r\n\r\nbegun";
-
-/// A client that leaves takes its request upstream with it: before the head, and in the body.
-#[tokio::test]
-async fn a_client_that_leaves_cancels_its_request() {
-    for cache in ["enabled = false", "enabled = true"] {
-        for begin in ["", BEGUN] {
-            let (origin, mut happened) = patient(begin).await;
-            let gateway = Gateway::before(origin, &format!("[route.cache]\n{cache}")).await;
-            for version in ["1", "2"] {
-                let what = format!("HTTP/{version}, {cache}, {begin:?}");
-                if version == "1" {
-                    let mut client = Client::connect(gateway.address).await;
-                    client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-                    assert_eq!(within("a request", happened.recv()).await, Some("asked"));
-                    if !begin.is_empty() {
-                        client.wait_for("begun").await;
-                    }
-                } else {
-                    let mut client = h2::connect(gateway.address).await;
-                    let request = http::Request::get("http://a/").body(h2::piped().1).unwrap();
-                    let answer = client.send_request(request);
-                    let mut answer = tokio::spawn(answer);
-                    assert_eq!(within("a request", happened.recv()).await, Some("asked"));
-                    if !begin.is_empty() {
-                        let mut answer = (&mut answer).await.unwrap().unwrap();
-                        assert_eq!(h2::data(answer.body_mut()).await, "begun");
-                    }
-                    // The stream ends, the connection stays.
-                    answer.abort();
-                }
-                let over = tokio::time::timeout(SOON, happened.recv()).await;
-                assert_eq!(over, Ok(Some("over")), "{what}");
-                gateway.at_rest().await;
-            }
-        }
-    }
 }
 
 /// A fill that is half done is worth finishing; one of unknown length is not.

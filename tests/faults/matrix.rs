@@ -12,7 +12,7 @@
 //! | a connection used before that breaks, bytes between two answers, half-close | [`super::matrix_reuse`] |
 //! | early answer and reset during an upload | [`super::matrix_reuse`] |
 //! | 503 with `Retry-After`, flapping, all endpoints down, a stopped process | [`super::matrix_origin`] |
-//! | a client that leaves | [`super`], `behaviour::forwarding` |
+//! | a client that leaves | [`super::matrix_client`], and [`super::cache`] after every single byte |
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -80,6 +80,11 @@ impl H2 {
         Ok(answer)
     }
 
+    /// Ends the connection at once, as a process that dies does.
+    pub fn cut(self) {
+        self.connection.abort();
+    }
+
     /// Waits until the other side has ended the connection, and says whether it did so in good order.
     pub async fn ended(self) -> Result<(), h2::Error> {
         drop(self.send);
