@@ -102,6 +102,8 @@ pub struct Route {
     pub upstream: Option<String>,
     /// Its caches, for operators: one, or one a part.
     caches: Vec<Control>,
+    /// The cache that clients may purge with a token, if it is one.
+    purge: Option<Control>,
     /// Whether it has parts: what is stored is found under their paths, and not under its own.
     has_parts: bool,
     rewrite: Option<Rewrite>,
@@ -211,6 +213,7 @@ impl Gateway {
         ) {
             Found::Route { value, params } => {
                 request.params = params;
+                request.may_purge = value.purge.as_ref().is_some_and(|cache| cache.may_purge(request));
                 Ok(value.clone())
             }
             Found::MethodNotAllowed { allow } => Err(Refusal::MethodNotAllowed(allow)),
@@ -277,11 +280,14 @@ impl Table {
         let mut routes = Vec::new();
         for route in &plan.routes {
             let (stack, caches) = builder.stack(route)?;
+            let has_parts = matches!(stack, Stack::Aggregate(_));
+            let purge = caches.iter().find(|cache| !has_parts && cache.has_purge_token()).cloned();
             let built = Arc::new(Route {
                 name: route.name.clone(),
                 upstream: route.upstream().map(str::to_owned),
                 caches,
-                has_parts: matches!(stack, Stack::Aggregate(_)),
+                purge,
+                has_parts,
                 rewrite: route.transform.rewrite.clone(),
                 stack,
             });

@@ -53,6 +53,7 @@ impl Request {
             id: self.id.clone(),
             params: self.params.clone(),
             upgrade: None,
+            may_purge: self.may_purge,
             interim: self.interim.clone(),
             trail: self.trail.clone(),
             attempt: self.attempt.clone(),
@@ -109,6 +110,9 @@ pub struct RequestParts {
     pub params: Params,
     /// A websocket upgrade the client asked for: the downstream side of the tunnel to be.
     pub upgrade: Option<Box<hyper::upgrade::OnUpgrade>>,
+    /// Whether it has shown the token of those who may purge the route: found out before anything on the way
+    /// changes its fields.
+    pub may_purge: bool,
     /// Takes the interim responses that come before the answer.
     pub interim: Interim,
     /// The notes for the log line.

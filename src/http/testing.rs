@@ -46,6 +46,7 @@ pub fn request(method: Method, body: RequestBody) -> Request {
         id: RequestId::Random(1),
         params: Params::new(),
         upgrade: None,
+        may_purge: false,
         trail: Trail::kept(),
         interim: Interim::none(),
         attempt: Attempt::default(),

@@ -80,6 +80,7 @@ pub fn admit(
         id,
         params: Params::new(),
         upgrade,
+        may_purge: false,
         interim: Interim::none(),
         trail: Trail::off(),
         attempt: Attempt::default(),

@@ -390,6 +390,89 @@ async fn purge_as_a_method_is_off_until_somebody_may() {
     assert!(origin.asked().iter().all(|asked| asked.request.method() != "PURGE"), "none reached the origin");
 }
 
+/// It is the client's token that counts, whatever the route makes of `Authorization` on the way.
+#[tokio::test]
+async fn the_token_of_a_purge_is_the_one_that_the_client_sent() {
+    let origin = Origin::always(Reply::new(200, TAGGED, "x")).await;
+    let (right, wrong) = (("authorization", "Bearer t"), ("authorization", "Bearer x"));
+    let changed = |change: &str| {
+        let route = format!("cache.purge = {{ token = \"t\" }}\nrequest_headers = {change}\n");
+        Gateway::start(&Gateway::config(origin.address, "", &route))
+    };
+    let set = changed("{ set = { authorization = \"Bearer of-the-gateway\" } }");
+    let made = changed("{ set = { authorization = \"Bearer t\" } }");
+    let removed = changed("{ remove = [\"authorization\"] }");
+    let added = changed("{ add = { authorization = \"Basic eDp5\" } }");
+    for (gateway, what) in [(&set, "set"), (&made, "made"), (&removed, "removed"), (&added, "added")] {
+        for (fields, expected) in [(&[][..], 403), (&[wrong], 403), (&[right, right], 403), (&[right], 200)] {
+            let answer = ask(gateway.address, "PURGE", "/a", fields).await;
+            assert_eq!(answer.status(), expected, "{what} {fields:?} {answer:?}");
+        }
+        // And the origin still gets what the route makes of it.
+        assert_eq!(get(gateway.address, "/a").await.status(), 200);
+    }
+    let seen = |at: usize| origin.asked()[at].request.field("authorization").map(str::to_owned);
+    assert_eq!(seen(0).as_deref(), Some("Bearer of-the-gateway"));
+    assert!(origin.asked().iter().all(|asked| asked.request.method() != "PURGE"), "none reached the origin");
+}
+
+/// On a route that wants credentials, the token stands for them, for a `PURGE` and nothing else; from where a
+/// request may come is for the route to say still.
+#[tokio::test]
+async fn the_token_of_a_purge_stands_for_credentials() {
+    let origin = Origin::always(Reply::new(200, TAGGED, "x")).await;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"alice-key");
+    let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let guarded = |auth: &str| {
+        let route = format!(
+            "cache.purge = {{ token = \"t\" }}\nauth = {auth}\n[consumer.alice]\nkeys = [\"{digest}\"]\n"
+        );
+        Gateway::start(&Gateway::config(origin.address, "", &route))
+    };
+    let jwt = "{ jwt = { algorithms = [\"HS256\"], secret = \"0123456789abcdef0123456789abcdef\", \
+               issuer = [\"i\"], audience = [\"a\"] } }";
+    let keys = guarded("{ keys = {} }");
+    let tokens = guarded(jwt);
+    let far = guarded("{ allow = [\"192.0.2.0/24\"] }");
+    let (right, wrong) = (("authorization", "Bearer t"), ("authorization", "Bearer x"));
+    let key = ("x-api-key", "alice-key");
+    for (gateway, method, fields, expected) in [
+        (&keys, "PURGE", &[][..], 401),
+        (&keys, "PURGE", &[wrong], 401),
+        (&keys, "PURGE", &[key], 403),
+        (&keys, "PURGE", &[key, wrong], 403),
+        (&keys, "PURGE", &[key, right], 200),
+        (&keys, "PURGE", &[right], 200),
+        (&keys, "GET", &[right], 401),
+        (&keys, "purge", &[right], 401),
+        (&tokens, "PURGE", &[], 401),
+        (&tokens, "PURGE", &[wrong], 401),
+        (&tokens, "PURGE", &[right], 200),
+        (&tokens, "GET", &[right], 401),
+        (&tokens, "POST", &[right, ("x-http-method-override", "PURGE"), ("content-length", "0")], 401),
+        (&far, "PURGE", &[right], 403),
+    ] {
+        let answer = ask(gateway.address, method, "/a", fields).await;
+        assert_eq!(answer.status(), expected, "{method} {fields:?} {answer:?}");
+    }
+    assert!(origin.asked().is_empty(), "nobody was let through");
+}
+
+/// Parts of an aggregate are no cache that a client could purge: the token opens nothing there.
+#[tokio::test]
+async fn the_token_of_a_purge_opens_no_aggregate() {
+    let origin = Origin::always(Reply::new(200, &[("content-type", "application/json")], "{}")).await;
+    let route = "cache.purge = { token = \"t\" }\n\
+                 [[route]]\nname = \"parts\"\nmatch = { path = \"/parts\" }\nauth = { keys = {} }\n\
+                 cache.purge = { token = \"t\" }\n\
+                 aggregate = [{ name = \"one\", path = \"/one\", upstream = \"origin\" }]\n\
+                 [consumer.alice]\n";
+    let gateway = Gateway::start(&Gateway::config(origin.address, "", route));
+    let answer = ask(gateway.address, "PURGE", "/parts", &[("authorization", "Bearer t")]).await;
+    assert_eq!(answer.status(), 401, "{answer:?}");
+    assert!(origin.asked().is_empty());
+}
+
 #[test]
 fn an_admin_listener_that_others_can_reach_needs_a_token() {
     let folder = tempfile::tempdir().unwrap();

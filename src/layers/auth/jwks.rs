@@ -198,6 +198,7 @@ fn request(path: &PathAndQuery) -> Request {
         id: RequestId::Random(fastrand::u128(..)),
         params: Params::new(),
         upgrade: None,
+        may_purge: false,
         interim: Interim::none(),
         trail: Trail::off(),
         attempt: Attempt::default(),

@@ -12,7 +12,8 @@ use crate::units::Secret;
 pub struct PurgeConfig {
     /// Addresses and networks of clients that may, like `"127.0.0.1"` or `"10.0.0.0/8"`.
     pub from: Vec<String>,
-    /// What they must send as `Authorization: Bearer TOKEN`. Best as `"${NAME}"`.
+    /// What they must send as `Authorization: Bearer TOKEN`. Best as `"${NAME}"`. On a route with `auth` it
+    /// stands for the credentials.
     #[schemars(with = "String")]
     pub token: Secret,
 }

@@ -4,6 +4,10 @@
 //! fields that carry tags (`Surrogate-Key: a b`), it purges what the route stores under those tags instead.
 //! `Purge-Mode: soft` makes stale; anything else, or nothing, purges for good.
 //!
+//! The token is looked for where the route was found ([`Control::may_purge`]): further in, the route may have
+//! set another `Authorization`, or taken it away as somebody's credentials. Who has shown it needs no
+//! credentials of the route's `auth`; from where it may be used is still for `auth` to say.
+//!
 //! On a route with a cache, a `PURGE` never reaches the origin: it is answered with 405 where it is off, and
 //! with 403 where it is on but not for this client. A route whose `match.method` is given takes it only if
 //! that names it.
@@ -23,6 +27,7 @@ use crate::units::Secret;
 
 use super::super::core::Core;
 use super::config::PurgeConfig;
+use super::control::Control;
 use super::generation::{Kind, Mode, Name, Purges};
 use super::order::Done;
 
@@ -67,13 +72,17 @@ impl PurgePlan {
         config.map(|config| Self::plan(config, at, report)).unwrap_or_default()
     }
 
-    fn permit(&self, client: IpAddr, headers: &HeaderMap) -> Permit {
+    /// Whether a request as the client sent it shows the token.
+    fn is_shown_by(&self, headers: &HeaderMap) -> bool {
+        !self.token.is_empty() && fields::bearer(headers).is_some_and(|given| self.token.matches(given))
+    }
+
+    fn permit(&self, client: IpAddr, shown: bool) -> Permit {
         if self.from.is_empty() && self.token.is_empty() {
             return Permit::Off;
         }
         let near = self.from.is_empty() || self.from.iter().any(|network| network.contains(&client));
-        let knows =
-            self.token.is_empty() || fields::bearer(headers).is_some_and(|given| self.token.matches(given));
+        let knows = self.token.is_empty() || shown;
         if near && knows { Permit::Granted } else { Permit::Denied }
     }
 }
@@ -83,13 +92,25 @@ pub fn is_purge(method: &Method) -> bool {
     method.as_str() == "PURGE"
 }
 
+impl Control {
+    /// Whether there is a token for those who may purge with `PURGE`.
+    pub fn has_purge_token(&self) -> bool {
+        !self.0.plan.purge.token.is_empty()
+    }
+
+    /// Whether a request, as the client sent it, is a `PURGE` that shows the token of those who may.
+    pub fn may_purge(&self, request: &Request) -> bool {
+        is_purge(&request.method) && self.0.plan.purge.is_shown_by(&request.headers)
+    }
+}
+
 impl Core {
     /// Answers a `PURGE`.
     ///
     /// # Errors
     /// When it may not be made.
     pub(in super::super) fn purge_by_method(&self, request: &Request) -> Result<Response, Error> {
-        match self.plan.purge.permit(request.client, &request.headers) {
+        match self.plan.purge.permit(request.client, request.may_purge) {
             Permit::Granted => Ok(self.purge_for(request)),
             Permit::Denied => Err(Refusal::PurgeDenied.into()),
             Permit::Off => {
@@ -155,7 +176,8 @@ mod tests {
             (&["127.0.0.1"], "t", "192.0.2.1", &right, Permit::Denied),
             (&["127.0.0.1"], "t", "127.0.0.1", &right, Permit::Granted),
         ] {
-            let found = plan(from, token).permit(client.parse().unwrap(), &headers(fields));
+            let plan = plan(from, token);
+            let found = plan.permit(client.parse().unwrap(), plan.is_shown_by(&headers(fields)));
             assert_eq!(found, permit, "{from:?} {token} {client} {fields:?}");
         }
     }
