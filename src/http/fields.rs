@@ -90,6 +90,20 @@ pub fn add_vary(headers: &mut HeaderMap, name: &HeaderName) {
     }
 }
 
+/// Takes back what our own cache has said in `Cache-Status`, and leaves what others before it did (RFC 9211
+/// §2: ours is the last member).
+pub fn disown_cache_status(headers: &mut HeaderMap) {
+    let is_ours = |value: &HeaderValue| value.as_bytes().starts_with(b"forebay;");
+    let mut said: Vec<HeaderValue> = headers.get_all(&CACHE_STATUS).iter().cloned().collect();
+    if said.pop_if(|last| is_ours(last)).is_none() {
+        return;
+    }
+    headers.remove(&CACHE_STATUS);
+    for value in said {
+        headers.append(&CACHE_STATUS, value);
+    }
+}
+
 /// Whether a field concerns one connection only (RFC 9110 §7.6.1), whatever `Connection` says.
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(

@@ -140,10 +140,11 @@ async fn a_fixed_response_is_the_last_resort() {
         ("content-type", "application/json"),
         ("retry-after", "7"),
         ("cache-control", "no-store"),
-        ("cache-status", "forebay; detail=fallback-respond"),
+        ("proxy-status", "forebay; details=\"fallback_respond\""),
     ] {
         assert_eq!(answer.field(name), Some(value), "{name}");
     }
+    assert_eq!(answer.field("cache-status"), None, "RFC 9211 §2: no cache had a part in it");
     let head = ask(gateway.address, "HEAD", "/", &[]).await;
     assert_eq!((head.status(), head.field("content-length"), head.text()), (200, Some("2"), ""));
     gateway.at_rest().await;

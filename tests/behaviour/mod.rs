@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod memory;
 mod observability;
+mod own_answers;
 mod proxy_protocol;
 mod purge;
 mod queueing;

@@ -249,16 +249,19 @@ async fn within<S: Inner>(patience: Option<Instant>, inner: &S, mut request: Req
     }
 }
 
-/// Says in `Cache-Status` (RFC 9211) that this is not the answer that was asked for.
+/// Says that this is not the answer that was asked for: of another upstream's in `Cache-Status`, of our own
+/// in `Proxy-Status` (RFC 9209). No cache has a part in what we make ourselves (RFC 9211 §2).
 fn marked(mut response: Response, fell: Fell) -> Response {
-    let text = match fell {
+    let (name, text) = match fell {
         Fell::Upstream => {
-            format!("forebay; fwd=bypass; fwd-status={}; detail=fallback-upstream", response.status.as_u16())
+            let status = response.status.as_u16();
+            let text = format!("forebay; fwd=bypass; fwd-status={status}; detail=fallback-upstream");
+            (&fields::CACHE_STATUS, text)
         }
-        fell => format!("forebay; detail=fallback-{}", fell.as_str()),
+        fell => (&fields::PROXY_STATUS, format!("forebay; details=\"fallback_{}\"", fell.as_str())),
     };
     if let Ok(value) = HeaderValue::try_from(text) {
-        response.headers.append(&fields::CACHE_STATUS, value);
+        response.headers.append(name, value);
     }
     response
 }

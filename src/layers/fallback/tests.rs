@@ -278,13 +278,19 @@ async fn rules_are_tried_in_order() {
 
 #[tokio::test]
 async fn the_answer_says_whose_it_is() {
-    for (rule, expected) in [
-        (to(Act::Answer(201)), "forebay; fwd=bypass; fwd-status=201; detail=fallback-upstream"),
-        (fixed(), "forebay; detail=fallback-respond"),
+    for (rule, name, expected) in [
+        (
+            to(Act::Answer(201)),
+            "cache-status",
+            "forebay; fwd=bypass; fwd-status=201; detail=fallback-upstream",
+        ),
+        (fixed(), "proxy-status", "forebay; details=\"fallback_respond\""),
     ] {
         let (layer, _) = layer(Act::Refuse, vec![rule]);
         let response = layer.send(request(Method::GET, RequestBody::Empty)).await.unwrap();
-        assert_eq!(response.headers["cache-status"], expected);
+        assert_eq!(response.headers[name], expected);
+        let both = ["cache-status", "proxy-status"].map(|name| response.headers.contains_key(name));
+        assert_ne!(both, [true, true]);
     }
 }
 

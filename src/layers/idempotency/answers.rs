@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::clock::Instant;
 use crate::error::{Error, InternalError};
-use crate::http::{Body, Response};
+use crate::http::{Body, Response, fields};
 use crate::memory::{Hold, Memory, Use};
 
 use super::key::Digest;
@@ -35,10 +35,11 @@ impl Answer {
         room.try_grow((body.len() + fields) as u64 + OVERHEAD).then_some(Self { status, headers, body, room })
     }
 
-    /// The answer, once more.
+    /// The answer, once more. This time no cache of ours has forwarded anything (RFC 9211 §2).
     pub fn response(&self) -> Response {
         let mut response = Response::new(self.status, Body::full(self.body.clone()));
         response.headers.clone_from(&self.headers);
+        fields::disown_cache_status(&mut response.headers);
         response.headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
         response
     }
