@@ -101,6 +101,9 @@ pub enum ClientError {
     BodyAborted,
     /// The request body stalled for longer than `server.body_timeout`: 408.
     BodyTimeout,
+    /// The request body kept us waiting while others waited for its place at the upstream
+    /// (`concurrency.upload_grace`): 408.
+    BodyMadeWay,
     /// The request body is larger than `max_body`: 413.
     BodyTooLarge,
     /// An `Expect` we do not know: 417 (RFC 9110 §10.1.1).
@@ -132,6 +135,7 @@ impl ClientError {
             Self::BadBody => "bad_request_body",
             Self::BodyAborted => "request_body_aborted",
             Self::BodyTimeout => "request_body_timeout",
+            Self::BodyMadeWay => "request_body_made_way",
             Self::BodyTooLarge => "request_body_too_large",
             Self::UnknownExpectation => "unknown_expectation",
             Self::Loop => "request_loop",
@@ -375,26 +379,15 @@ impl InternalError {
     }
 }
 
-impl From<ClientError> for Error {
-    fn from(error: ClientError) -> Self {
-        Self::Client(error)
-    }
+/// An error of one culprit is an error.
+macro_rules! culprits {
+    ($($culprit:ident: $error:ty),+) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::$culprit(error)
+            }
+        })+
+    };
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<UpstreamError> for Error {
-    fn from(error: UpstreamError) -> Self {
-        Self::Upstream(error)
-    }
-}
-
-impl From<InternalError> for Error {
-    fn from(error: InternalError) -> Self {
-        Self::Internal(error)
-    }
-}
+culprits!(Client: ClientError, Refused: Refusal, Upstream: UpstreamError, Internal: InternalError);

@@ -25,6 +25,7 @@
 //! | `Expect`, `Upgrade`, `CONNECT`, what comes behind them | refused, or sent on in one form | RFC 9110 §7.8, §10.1.1 | `hostile::semantics::expectations`, `hostile::semantics::upgrades`, `hostile::semantics::what_follows_on_the_connection` |
 //! | a tunnel that is none | only after a 101 that answers the challenge | RFC 6455 §4.1 | `behaviour::forwarding::a_switch_that_answers_no_challenge_is_no_tunnel`, `behaviour::forwarding::an_unasked_switch_is_a_bad_answer` |
 //! | HTTP/2 that becomes another HTTP/1.1 | malformed streams are reset | RFC 9113 §8 | `hostile::http2::malformed_fields`, `hostile::http2::malformed_targets`, `hostile::http2::malformed_bodies` |
+//! | trailers that frame, route or authenticate | 400, the origin's request is cut | RFC 9110 §6.5.1, RFC 9113 §8.1 | `hostile::trailers::what_may_not`, `hostile::trailers::what_may_not_in_http2`, `hostile::trailers::nothing_of_the_kind_passes_between_two_that_speak_http2` |
 //! | a body that breaks off | the origin's is never completed | RFC 9112 §8 | `hostile::limits::bodies_that_end_early`, `faults::cache::the_client_breaks_off_after_every_byte` |
 //! | any bytes at all | fuzzed, over a connection in memory | | `fuzz::the_corpus_finds_nothing` |
 //!
@@ -68,6 +69,7 @@
 //! |---|---|---|---|
 //! | slow heads, silence | timed from the first moment | | `hostile::limits::a_head_byte_by_byte`, `hostile::limits::silence`, `behaviour::limits::a_connection_that_says_nothing_is_closed` |
 //! | slow bodies | a time between two reads, and a rate | | `behaviour::limits::a_request_body_that_stalls_is_given_up`, `behaviour::connections::a_body_that_trickles_is_given_up` |
+//! | slow bodies that keep others from an upstream | a place there goes to who waits for it | | `hostile::uploads::a_stalled_upload_makes_way_for_one_that_waits`, `hostile::uploads::a_trickled_upload_makes_way`, `hostile::uploads::a_crowd_of_stalled_uploads_does_not_close_the_upstream` |
 //! | slow readers | a time without progress, and a rate; what waits is bounded | | `behaviour::limits::a_client_that_does_not_read_is_cut`, `behaviour::limits::a_stream_that_is_not_read_is_reset`, `behaviour::connections::a_reader_that_trickles_is_given_up` |
 //! | many connections of one client | a cap an address, an IPv6 one by its /64 | | `behaviour::connections::an_address_has_so_many_connections`, `behaviour::proxy_protocol::limits_are_for_the_client_it_names` |
 //! | TLS that is never spoken, answers that are never read | timed like slow heads and readers; nothing of it stays | | `hostile::floods::floods_before_http2` |

@@ -163,6 +163,83 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a client may not send a field in a request's trailer section: it belongs in a head, or only a
+/// proxy may say it. Who merged it into the head would frame, route or authenticate another request than we
+/// have passed on (RFC 9110 §6.5.1). Some origins take `_` for `-`, so here they are the same.
+pub fn is_smuggled(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let dashed;
+    let name = if name.contains('_') {
+        dashed = name.replace('_', "-");
+        &dashed
+    } else {
+        name
+    };
+    belongs_in_head(name) || is_of_proxies(name)
+}
+
+/// Whether a field counts only in a head (RFC 9110 §6.5.1): what frames or routes a message, says who sends
+/// it, changes what is asked for or how the answer is kept, tells how to read the content, or concerns one
+/// connection.
+pub fn belongs_in_head(name: &str) -> bool {
+    name.starts_with("if-")
+        || matches!(
+            name,
+            "age"
+                | "authorization"
+                | "cache-control"
+                | "connection"
+                | "content-encoding"
+                | "content-length"
+                | "content-range"
+                | "content-type"
+                | "cookie"
+                | "date"
+                | "expect"
+                | "expires"
+                | "host"
+                | "http2-settings"
+                | "keep-alive"
+                | "location"
+                | "max-forwards"
+                | "pragma"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "proxy-connection"
+                | "range"
+                | "retry-after"
+                | "set-cookie"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+                | "vary"
+                | "via"
+                | "www-authenticate"
+        )
+}
+
+/// Whether it is for a trusted proxy alone to say this of a request.
+pub fn is_of_proxies(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "client-cert"
+                | "client-cert-chain"
+                | "forwarded"
+                | "x-client-cert-san"
+                | "x-client-cert-subject"
+                | "x-forwarded"
+                | "x-host"
+                | "x-http-host-override"
+                | "x-original-host"
+                | "x-original-url"
+                | "x-real-ip"
+                | "x-request-id"
+                | "x-rewrite-url"
+        )
+}
+
 /// Fields that `Connection` cannot remove: framing, routing, and what decides who may read an answer.
 fn is_protected(name: &HeaderName) -> bool {
     matches!(
@@ -225,6 +302,28 @@ mod tests {
             add_vary(&mut headers, &header::ACCEPT_ENCODING);
             assert_eq!(headers.get_all(header::VARY).iter().collect::<Vec<_>>(), after, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn what_trailers_may_not_say() {
+        for (name, smuggled) in [
+            ("content-length", true),
+            ("content_length", true),
+            ("transfer-encoding", true),
+            ("host", true),
+            ("authorization", true),
+            ("if-none-match", true),
+            ("x-forwarded-for", true),
+            ("x_forwarded_for", true),
+            ("x-request-id", true),
+            ("content-digest", false),
+            ("server-timing", false),
+            ("grpc-status", false),
+            ("x-checksum", false),
+        ] {
+            assert_eq!(is_smuggled(&HeaderName::from_static(name)), smuggled, "{name}");
+        }
+        assert!(!belongs_in_head("x-request-id"), "a gRPC server may say so at the end");
     }
 
     #[test]

@@ -1,19 +1,30 @@
 //! A body that arrives from a connection, bounded in size, in the time between two reads, and in how slow it
 //! may be.
+//!
+//! What surprises:
+//! - A request's trailers that say what only a head may say make it malformed; in a response's, such fields
+//!   are left out (RFC 9110 §6.5.1).
+//! - A request that has a [`Place`] somewhere, where others may wait for it, has to give it up to them when
+//!   its body keeps us waiting. Then the body fails: what cannot be had is not waited for.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body as _, Frame, SizeHint};
+use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use crate::clock::{self, Instant};
 use crate::error::{ClientError, Error, UpstreamError, UpstreamErrorKind};
+
+use super::fields;
 
 /// Whose body it is: that decides what a failure means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +41,7 @@ pub struct Incoming {
     body: hyper::body::Incoming,
     side: Side,
     idle_timeout: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    wait: Option<Pin<Box<Wait>>>,
     left: u64,
     failed: bool,
     meter: Option<Arc<AtomicU64>>,
@@ -38,6 +49,38 @@ pub struct Incoming {
     min_rate: u64,
     /// Kept from the first wait on.
     pace: Option<Box<Pace>>,
+    /// What the sender occupies.
+    place: Option<Occupied>,
+}
+
+/// What the sender of a body occupies until its request is answered, and others may be waiting for.
+pub trait Place: Debug + Send + Sync {
+    /// Gives it to whoever waits for it; false where nobody does.
+    fn give_up(&self) -> bool;
+}
+
+/// A place, and how long the body may keep us waiting before somebody else may have it.
+#[derive(Debug)]
+struct Occupied {
+    place: Arc<dyn Place>,
+    grace: Duration,
+}
+
+/// The least bytes a second of a body whose place others wait for.
+const WANTED_RATE: u64 = 16 * 1024;
+
+/// How often such a body asks whether its place is wanted, while it is being waited for.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+pin_project! {
+    /// A wait for the next frame.
+    #[derive(Debug)]
+    struct Wait {
+        #[pin]
+        timer: Sleep,
+        // When the body fails.
+        ends: Instant,
+    }
 }
 
 /// How long a body may be slower than it must.
@@ -65,9 +108,9 @@ impl Pace {
     }
 
     /// How much longer it may be waited for.
-    fn patience(&self, min_rate: u64) -> Duration {
+    fn patience(&self, min_rate: u64, grace: Duration) -> Duration {
         let earned = self.bytes.saturating_mul(1000).checked_div(min_rate).unwrap_or(u64::MAX);
-        Duration::from_millis(earned).max(GRACE).saturating_sub(self.waited)
+        Duration::from_millis(earned).max(grace).saturating_sub(self.waited)
     }
 }
 
@@ -83,12 +126,13 @@ impl Incoming {
             body,
             side,
             idle_timeout,
-            timer: None,
+            wait: None,
             left: max_bytes,
             failed: false,
             meter: None,
             min_rate: 0,
             pace: None,
+            place: None,
         }
     }
 
@@ -104,6 +148,13 @@ impl Incoming {
         self.left = self.left.min(max_bytes);
     }
 
+    /// Has the sender make way: `place` goes to whoever waits for it, and the body fails, when it is silent
+    /// for longer than `grace`, or is waited for that long and slower than 16 KiB a second. Bodies that are
+    /// exempt from a least rate are exempt from this one too.
+    pub fn occupies(&mut self, place: Arc<dyn Place>, grace: Duration) {
+        self.place = Some(Occupied { place, grace });
+    }
+
     /// The number of data bytes that arrive from now on, kept up to date.
     pub fn meter(&mut self) -> Arc<AtomicU64> {
         self.meter.get_or_insert_default().clone()
@@ -116,7 +167,7 @@ impl Incoming {
         }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.timer = None;
+                self.wait = None;
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 if let Some(pace) = &mut self.pace {
                     pace.arrives(bytes, clock::now().instant);
@@ -128,37 +179,79 @@ impl Incoming {
                     return self.fail(self.too_large());
                 };
                 self.left = left;
-                Poll::Ready(Some(Ok(frame)))
+                match frame.into_data() {
+                    Ok(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Err(frame) => self.trailers(frame.into_trailers().unwrap_or_default()),
+                }
             }
             Poll::Ready(Some(Err(error))) => {
                 let error = self.broken(&error);
                 self.fail(error)
             }
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => self.poll_timer(cx),
+            Poll::Pending => self.poll_wait(cx),
         }
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let (idle_timeout, min_rate, pace) = (self.idle_timeout, self.min_rate, &mut self.pace);
-        let timer = self.timer.get_or_insert_with(|| {
-            if min_rate == 0 {
-                return Box::pin(tokio::time::sleep(idle_timeout));
+    /// Looks at the trailers before anybody else does.
+    fn trailers(&mut self, mut trailers: HeaderMap) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.side {
+            Side::Client if trailers.keys().any(fields::is_smuggled) => {
+                return self.fail(Error::Client(ClientError::BadBody));
             }
-            let pace = pace.get_or_insert_default();
-            let timer = tokio::time::sleep(idle_timeout.min(pace.patience(min_rate)));
-            pace.begins_to_wait(clock::now().instant);
-            Box::pin(timer)
-        });
-        match timer.as_mut().poll(cx) {
-            Poll::Ready(()) => self.fail(self.stalled()),
-            Poll::Pending => Poll::Pending,
+            Side::Client => {}
+            Side::Upstream => {
+                let wrong = |name: &&HeaderName| fields::belongs_in_head(name.as_str());
+                let wrong: Vec<HeaderName> = trailers.keys().filter(wrong).cloned().collect();
+                for name in wrong {
+                    trailers.remove(name);
+                }
+            }
         }
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.wait.is_none() {
+            let now = clock::now().instant;
+            let (ends, asks) = self.patience(now);
+            let timer = tokio::time::sleep_until(asks);
+            self.wait = Some(Box::pin(Wait { timer, ends }));
+        }
+        while let Some(wait) = &mut self.wait {
+            let mut wait = wait.as_mut().project();
+            ready!(wait.timer.as_mut().poll(cx));
+            let (now, ends) = (clock::now().instant, *wait.ends);
+            if now >= ends {
+                return self.fail(self.stalled());
+            }
+            wait.timer.reset(ends.min(now + ASK_EVERY));
+            if self.place.as_ref().is_some_and(|occupied| occupied.place.give_up()) {
+                return self.fail(Error::Client(ClientError::BodyMadeWay));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Begins a wait: when it ends in failure, and when it is first asked whether somebody wants the place.
+    fn patience(&mut self, now: Instant) -> (Instant, Instant) {
+        let (mut most, mut least) = (self.idle_timeout, Duration::MAX);
+        if let Some(Occupied { grace, .. }) = &self.place {
+            least = *grace;
+        }
+        if self.min_rate > 0 {
+            let pace = self.pace.get_or_insert_default();
+            most = most.min(pace.patience(self.min_rate, GRACE));
+            least = least.min(pace.patience(self.min_rate.max(WANTED_RATE), least));
+            pace.begins_to_wait(now);
+        }
+        (now + most, now + least.min(most))
     }
 
     fn fail(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         self.failed = true;
-        self.timer = None;
+        self.wait = None;
+        self.place = None;
         Poll::Ready(Some(Err(error)))
     }
 
@@ -223,17 +316,18 @@ mod tests {
         let begin = clock::now().instant;
         let secs = Duration::from_secs;
         let mut pace = Pace::default();
-        assert_eq!(pace.patience(100), GRACE);
+        assert_eq!(pace.patience(100, GRACE), GRACE);
         pace.begins_to_wait(begin);
         pace.arrives(100, begin + secs(4));
-        assert_eq!(pace.patience(100), secs(6), "four of the ten seconds are gone");
+        assert_eq!(pace.patience(100, GRACE), secs(6), "four of the ten seconds are gone");
         pace.arrives(2000, begin + secs(1000));
-        assert_eq!(pace.patience(100), secs(17), "time in which nobody waited does not count");
+        assert_eq!(pace.patience(100, GRACE), secs(17), "time in which nobody waited does not count");
         pace.begins_to_wait(begin + secs(1000));
         pace.arrives(1, begin + secs(1017));
-        assert_eq!(pace.patience(100), Duration::from_millis(10));
+        assert_eq!(pace.patience(100, GRACE), Duration::from_millis(10));
         pace.begins_to_wait(begin + secs(1017));
         pace.arrives(0, begin + secs(1018));
-        assert_eq!(pace.patience(100), Duration::ZERO);
+        assert_eq!(pace.patience(100, GRACE), Duration::ZERO);
+        assert_eq!(Pace::default().patience(100, secs(1)), secs(1));
     }
 }

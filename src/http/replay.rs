@@ -25,6 +25,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -33,7 +34,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::error::{ClientError, Error};
 use crate::memory::Hold;
 
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Place};
 
 /// One attempt's view of a request body.
 pub struct Replay<B = Incoming> {
@@ -275,6 +276,13 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Shared<B> {
         self.size = 0;
         self.memory.set(0);
         self.max = 0;
+    }
+}
+
+impl Replay {
+    /// As [`Incoming::occupies`]; the place is that of the newest attempt.
+    pub fn occupies(&self, place: Arc<dyn Place>, grace: Duration) {
+        lock(&self.shared).source.occupies(place, grace);
     }
 }
 

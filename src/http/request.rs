@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -15,7 +16,7 @@ use smallvec::SmallVec;
 use crate::clock::{Instant, Now};
 use crate::error::Error;
 
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Place};
 use super::replay::Replay;
 use super::{Interim, Peer, Trail};
 
@@ -256,6 +257,20 @@ impl RequestBody {
     /// Whether there is no body at all.
     pub fn is_empty(&self) -> bool {
         http_body::Body::is_end_stream(self)
+    }
+
+    /// Whether some of it may have yet to come from the client.
+    pub const fn is_arriving(&self) -> bool {
+        matches!(self, Self::Incoming(_) | Self::Replay(_))
+    }
+
+    /// As [`Incoming::occupies`]; nothing for a body that is not arriving.
+    pub fn occupies(&mut self, place: Arc<dyn Place>, grace: Duration) {
+        match self {
+            Self::Empty | Self::Full(_) => {}
+            Self::Incoming(incoming) => incoming.occupies(place, grace),
+            Self::Replay(replay) => replay.occupies(place, grace),
+        }
     }
 }
 

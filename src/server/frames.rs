@@ -9,7 +9,8 @@
 //! So what is in a field block is for the library alone to judge: HPACK can be read only with all that came
 //! before on the connection. It resets the streams that are malformed, with one exception: a pseudo-header
 //! field in trailers (RFC 9113 §8.1) is dropped without a word. The request goes on without it, and nothing
-//! reads such a field from trailers, here or towards the origin; a test sends one.
+//! reads such a field from trailers, here or towards the origin; a test sends one. Fields that trailers may
+//! not have are refused where the body is read ([`incoming`](crate::http::incoming)).
 
 use crate::units::Rate;
 

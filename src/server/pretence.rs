@@ -14,23 +14,7 @@ pub(super) fn strip(headers: &mut HeaderMap, method: &Method) {
 }
 
 fn is_pretence(name: &str, method: &Method) -> bool {
-    name.starts_with("x-forwarded-")
-        || matches!(
-            name,
-            "client-cert"
-                | "client-cert-chain"
-                | "forwarded"
-                | "x-client-cert-san"
-                | "x-client-cert-subject"
-                | "x-forwarded"
-                | "x-host"
-                | "x-http-host-override"
-                | "x-original-host"
-                | "x-original-url"
-                | "x-real-ip"
-                | "x-request-id"
-                | "x-rewrite-url"
-        )
+    fields::is_of_proxies(name)
         // Its answer would be stored under the method that was sent.
         || (matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override")
             && matches!(*method, Method::GET | Method::HEAD))

@@ -52,6 +52,8 @@ mod http2;
 mod limits;
 mod semantics;
 mod target;
+mod trailers;
+mod uploads;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -21,11 +21,24 @@ pub struct ConcurrencyConfig {
     pub queue: u32,
     /// How long one may wait; beyond it, 503.
     pub queue_timeout: Time,
+    /// How long a request body may keep us waiting while others wait for a permit; beyond it, 408, and one of
+    /// them gets it. Such a body is silent for that long, or slower than 16 KiB a second after it; HTTP/2
+    /// bodies of unknown length (gRPC streams) need only not be silent. It counts until the response head;
+    /// `"0s"` for no such limit.
+    pub upload_grace: Time,
 }
 
 impl Default for ConcurrencyConfig {
     fn default() -> Self {
-        Self { mode: Mode::Adaptive, limit: 50, min: 4, max: 500, queue: 200, queue_timeout: Time::secs(2) }
+        Self {
+            mode: Mode::Adaptive,
+            limit: 50,
+            min: 4,
+            max: 500,
+            queue: 200,
+            queue_timeout: Time::secs(2),
+            upload_grace: Time::secs(1),
+        }
     }
 }
 

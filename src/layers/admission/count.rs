@@ -18,6 +18,11 @@ impl Count {
         Self { in_flight: word as u32, waiting: (word >> 32) as u32 }
     }
 
+    /// The same with one permit fewer out.
+    pub(super) const fn less_one(self) -> Self {
+        Self { in_flight: self.in_flight.saturating_sub(1), ..self }
+    }
+
     const fn pack(self) -> u64 {
         (self.waiting as u64) << 32 | self.in_flight as u64
     }

@@ -214,12 +214,25 @@ impl Gate {
     /// Takes back a permit, and hands on what is free.
     fn release(self: &Arc<Self>) {
         self.watch.in_flight(-1);
-        let returned = |count: Count| Count { in_flight: count.in_flight.saturating_sub(1), ..count };
-        if self.word.change(|count| (count.waiting == 0).then(|| returned(count))).is_some() {
-            return;
+        if self.word.change(|count| (count.waiting == 0).then(|| count.less_one())).is_none() {
+            self.hand_over(self.lock());
         }
-        let mut queue = self.lock();
-        self.word.change(|count| Some(returned(count)));
+    }
+
+    /// Takes back a permit if somebody waits for one, and says whether.
+    fn take_over(self: &Arc<Self>) -> bool {
+        let queue = self.lock();
+        if queue.is_empty() {
+            return false;
+        }
+        self.watch.in_flight(-1);
+        self.watch.made_way();
+        self.hand_over(queue);
+        true
+    }
+
+    fn hand_over(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
+        self.word.change(|count| Some(count.less_one()));
         queue.drain.released(clock::now().instant);
         self.hand_out(queue);
     }
@@ -289,6 +302,8 @@ pub struct Permit {
     gate: Arc<Gate>,
     /// How it began, if the policy wants to know.
     began: Option<Began>,
+    /// Whether it was given back before its end.
+    over: bool,
 }
 
 /// How a request began.
@@ -310,7 +325,7 @@ impl Permit {
     /// Wraps a permit that the word already counts.
     fn new(gate: Arc<Gate>) -> Self {
         gate.watch.in_flight(1);
-        Self { gate, began: None }
+        Self { gate, began: None, over: false }
     }
 
     /// The request is on its way, one of `in_flight`.
@@ -327,6 +342,17 @@ impl Permit {
         }
     }
 
+    /// How long the body of its request may keep us waiting while others wait for a permit.
+    pub fn upload_grace(&self) -> Option<Duration> {
+        self.gate.plan.upload_grace
+    }
+
+    /// Gives it back at once if somebody waits for one, and says whether.
+    pub fn make_way(&mut self) -> bool {
+        self.over = self.over || self.gate.waiting() > 0 && self.gate.take_over();
+        self.over
+    }
+
     /// Tells how the request went, once its response head is there; otherwise it is [`Outcome::Left`].
     pub fn observe(&mut self, outcome: Outcome) {
         if let Some(began) = self.began.take() {
@@ -338,7 +364,9 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.observe(Outcome::Left);
-        self.gate.release();
+        if !self.over {
+            self.gate.release();
+        }
     }
 }
 
@@ -378,7 +406,12 @@ mod tests {
     #[test]
     fn nobody_overtakes_while_a_permit_is_between_two_owners() {
         let timeout = Duration::from_secs(1);
-        let plan = AdmissionPlan { limit: LimitPlan::Fixed(2), queue: 2, queue_timeout: timeout };
+        let plan = AdmissionPlan {
+            limit: LimitPlan::Fixed(2),
+            queue: 2,
+            queue_timeout: timeout,
+            upload_grace: None,
+        };
         let gate = Gate::new("orders", &plan, &Metrics::default());
         // As a release leaves it for a moment, before the permit goes to the first in the queue.
         gate.word.change(|_| Some(Count { in_flight: 1, waiting: 1 }));

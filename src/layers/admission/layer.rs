@@ -16,7 +16,8 @@ use crate::layers::{Boxed, Either, Inner, always_ready, inner};
 
 use super::adaptive::Outcome;
 use super::claim::Claims;
-use super::gate::{Gate, Permit};
+use super::gate::Gate;
+use super::place::Holding;
 
 /// Sends a request inward once the upstream's [`Gate`] has a permit for it.
 ///
@@ -40,9 +41,10 @@ impl<S> Admission<S> {
 }
 
 impl<S: Inner> Admission<S> {
-    async fn wait(&self, request: Request) -> Result<Response, Error> {
+    async fn wait(&self, mut request: Request) -> Result<Response, Error> {
         let permit = self.gate.acquire(self.claims.of(&request), &request.trail).await?;
-        Admitted { future: self.inner.send(request), permit: Some(permit) }.await
+        let holding = Holding::new(permit, &mut request.body);
+        Admitted { future: self.inner.send(request), holding }.await
     }
 }
 
@@ -55,14 +57,17 @@ impl<'a, S: Inner> Service<Request> for &'a Admission<S> {
 
     always_ready!();
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let layer: &'a Admission<S> = self;
-        let permit = if layer.gate.is_off() { None } else { layer.gate.try_acquire(layer.claims.baseline()) };
-        if permit.is_some() || layer.gate.is_off() {
-            Either::Left { future: Admitted { future: layer.inner.send(request), permit } }
+        let holding = if layer.gate.is_off() {
+            Holding::Nothing
         } else {
-            Either::Right { future: Box::pin(layer.wait(request)) }
-        }
+            match layer.gate.try_acquire(layer.claims.baseline()) {
+                Some(permit) => Holding::new(permit, &mut request.body),
+                None => return Either::Right { future: Box::pin(layer.wait(request)) },
+            }
+        };
+        Either::Left { future: Admitted { future: layer.inner.send(request), holding } }
     }
 }
 
@@ -72,7 +77,7 @@ pin_project! {
         // Before the permit: the request is gone from the upstream when another is let in.
         #[pin]
         future: F,
-        permit: Option<Permit>,
+        holding: Holding,
     }
 }
 
@@ -82,7 +87,7 @@ impl<F: Future<Output = Result<Response, Error>>> Future for Admitted<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.future.poll(cx));
-        let Some(mut permit) = this.permit.take() else { return Poll::Ready(result) };
+        let Some(mut permit) = this.holding.take() else { return Poll::Ready(result) };
         permit.observe(outcome(&result));
         Poll::Ready(result.map(|mut response| {
             let tunnel = response.status == StatusCode::SWITCHING_PROTOCOLS;

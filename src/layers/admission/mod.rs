@@ -39,6 +39,8 @@
 //!
 //! - The limit is learnt ([`adaptive`]), from the time to the response head and from failures. Retries are
 //!   further in: their pauses are part of that time.
+//! - A request whose body keeps us waiting holds a permit that the upstream has no use of. Nobody minds as
+//!   long as nobody waits for one; then it has to make way ([`place`]).
 //! - A permit is held to the end of the response body. A client that reads slowly holds it that long; the
 //!   server's timeouts bound it.
 //! - Who comes while others wait joins the queue, even if a permit is free at that moment ([`gate`]). In a
@@ -58,6 +60,7 @@ pub mod drain;
 pub mod gate;
 pub mod layer;
 pub mod limit;
+mod place;
 pub mod plan;
 pub mod queue;
 pub mod watch;

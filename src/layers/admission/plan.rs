@@ -24,6 +24,9 @@ pub struct AdmissionPlan {
     pub queue: u32,
     /// How long one may wait.
     pub queue_timeout: Duration,
+    /// How long a request body may keep us waiting while others wait for a permit; none for as long as it may
+    /// at any time.
+    pub upload_grace: Option<Duration>,
 }
 
 /// How many requests are at an upstream at once.
@@ -39,7 +42,8 @@ pub enum LimitPlan {
 
 impl AdmissionPlan {
     /// Everything passes at once.
-    pub const OFF: Self = Self { limit: LimitPlan::Off, queue: 0, queue_timeout: Duration::ZERO };
+    pub const OFF: Self =
+        Self { limit: LimitPlan::Off, queue: 0, queue_timeout: Duration::ZERO, upload_grace: None };
 }
 
 /// Validates an upstream's concurrency; `at` is the path of its table.
@@ -77,6 +81,10 @@ pub fn plan(config: &ConcurrencyConfig, at: &Path, report: &mut Report) -> Admis
             "write queue = 0 to refuse at once",
         );
     }
+    let upload_grace = config.upload_grace.get();
+    if upload_grace > MAX_QUEUE_TIMEOUT {
+        report.error(&at.key("upload_grace"), "a body can keep others waiting for at most one hour");
+    }
     let limit = match config.mode {
         Mode::Adaptive => LimitPlan::Adaptive(bounds(config, at, report)),
         Mode::Fixed | Mode::Off => LimitPlan::Fixed(config.limit.clamp(1, MAX_LIMIT)),
@@ -85,6 +93,7 @@ pub fn plan(config: &ConcurrencyConfig, at: &Path, report: &mut Report) -> Admis
         limit,
         queue: config.queue.min(MAX_QUEUE),
         queue_timeout: queue_timeout.min(MAX_QUEUE_TIMEOUT),
+        upload_grace: Some(upload_grace).filter(|grace| !grace.is_zero()),
     }
 }
 

@@ -25,7 +25,12 @@ use crate::report::{Path, Report};
 use crate::units::Time;
 
 fn fixed(limit: u32, queue: u32) -> AdmissionPlan {
-    AdmissionPlan { limit: LimitPlan::Fixed(limit), queue, queue_timeout: Duration::from_secs(2) }
+    AdmissionPlan {
+        limit: LimitPlan::Fixed(limit),
+        queue,
+        queue_timeout: Duration::from_secs(2),
+        upload_grace: Some(Duration::from_secs(1)),
+    }
 }
 
 fn gate(limit: u32, queue: u32) -> Arc<Gate> {
@@ -90,7 +95,12 @@ mod plans {
         let limit = LimitPlan::Adaptive(Bounds { start: 50, min: 4, max: 500 });
         let adaptive = AdmissionPlan { limit, ..fixed(50, 200) };
         assert_eq!(plan(&Default::default(), &Path::root(), &mut report), adaptive);
+        let patient = ConcurrencyConfig { upload_grace: Time::secs(0), ..Default::default() };
+        assert_eq!(plan(&patient, &Path::root(), &mut report).upload_grace, None);
         assert!(report.problems().is_empty());
+        let endless = ConcurrencyConfig { upload_grace: Time::secs(3601), ..Default::default() };
+        plan(&endless, &Path::root(), &mut report);
+        assert_eq!(report.problems().len(), 1);
     }
 }
 

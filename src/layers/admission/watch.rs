@@ -40,6 +40,7 @@ pub struct Watch {
     in_flight: Level,
     queued: Gauge,
     limit: Gauge,
+    made_way: Counter,
     /// By priority, as the refusals are.
     wait: [Histogram; Priority::ALL.len()],
     refused: [[Counter; Reason::ALL.len()]; Priority::ALL.len()],
@@ -73,6 +74,11 @@ impl Watch {
                 "How many requests may hold a permit; 0 for as many as come.",
                 &labels,
             ),
+            made_way: metrics.counter(
+                "forebay_admission_made_way_total",
+                "Requests whose body kept us waiting until another one was given their permit.",
+                &labels,
+            ),
             wait: Priority::ALL.map(wait),
             refused: Priority::ALL.map(|priority| Reason::ALL.map(|reason| refused(priority, reason))),
         }
@@ -91,6 +97,11 @@ impl Watch {
     /// So many more requests wait.
     pub fn queued(&self, by: i64) {
         self.queued.add(by);
+    }
+
+    /// A request whose body did not come gave its permit to another one.
+    pub fn made_way(&self) {
+        self.made_way.increment();
     }
 
     /// A request has waited.

@@ -82,6 +82,7 @@ const fn client(error: ClientError) -> Code {
             Code::ResourceExhausted
         }
         ClientError::HeadTimeout | ClientError::BodyTimeout => Code::DeadlineExceeded,
+        ClientError::BodyMadeWay => Code::Unavailable,
         ClientError::MethodNotImplemented | ClientError::MethodRefused => Code::Unimplemented,
         ClientError::BodyAborted => Code::Cancelled,
         ClientError::Loop => Code::Internal,

@@ -19,13 +19,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::HeaderValue;
+use http::header::CONNECTION;
+use http::{HeaderValue, Version};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 pub use problem::response;
 
-use crate::error::Error;
+use crate::error::{ClientError, Error};
 use crate::http::{Request, RequestId, Response, Trail};
 
 use super::{Inner, inner};
@@ -55,7 +56,8 @@ impl<'a, S: Inner> Service<Request> for &'a Respond<S> {
     fn call(&mut self, request: Request) -> Self::Future {
         let (id, trail) = (request.id.clone(), request.trail.clone());
         let grpc = grpc::media_type(&request);
-        Responding { inner: self.inner.send(request), id, trail, grpc }
+        let is_http1 = request.version < Version::HTTP_2;
+        Responding { inner: self.inner.send(request), id, trail, grpc, is_http1 }
     }
 }
 
@@ -68,6 +70,7 @@ pin_project! {
         trail: Trail,
         // What the client speaks, where that is gRPC.
         grpc: Option<HeaderValue>,
+        is_http1: bool,
     }
 }
 
@@ -79,10 +82,16 @@ impl<F: Future<Output = Result<Response, Error>>> Future for Responding<F> {
         let result = ready!(this.inner.poll(cx));
         Poll::Ready(Ok(result.unwrap_or_else(|error| {
             this.trail.note(|notes| notes.error = Some(error.as_str()));
-            match this.grpc.take() {
+            let mut response = match this.grpc.take() {
                 Some(media_type) => grpc::response(&error, this.id, media_type),
                 None => response(&error, this.id),
+            };
+            if *this.is_http1 && matches!(error, Error::Client(ClientError::BadBody)) {
+                // The server ends the connection where the framing is broken. Where it is whole and the rest
+                // is not, we do.
+                response.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            response
         })))
     }
 }

@@ -153,7 +153,7 @@ const fn client(error: ClientError) -> Problem {
         ClientError::BodyAborted => {
             Problem::new(StatusCode::BAD_REQUEST, KIND, "The request body ended before it was complete.")
         }
-        ClientError::BodyTimeout => {
+        ClientError::BodyTimeout | ClientError::BodyMadeWay => {
             Problem::new(StatusCode::REQUEST_TIMEOUT, KIND, "The request body did not arrive in time.")
         }
         ClientError::BodyTooLarge => Problem::new(
@@ -336,6 +336,7 @@ mod tests {
             (ClientError::MethodNotImplemented.into(), 501),
             (ClientError::MethodRefused.into(), 405),
             (ClientError::BodyTimeout.into(), 408),
+            (ClientError::BodyMadeWay.into(), 408),
             (ClientError::BodyTooLarge.into(), 413),
             (ClientError::UnknownExpectation.into(), 417),
             (ClientError::Misdirected.into(), 421),
