@@ -47,8 +47,10 @@ struct Sim {
 
 impl Sim {
     fn new(rng: &mut fastrand::Rng) -> Self {
+        let ranges = pick(rng, &[Ranges::Whole, Ranges::Whole, Ranges::Parts, Ranges::Parts, Ranges::Pass]);
         let config = CacheConfig {
-            ranges: pick(rng, &[Ranges::Whole, Ranges::Whole, Ranges::Parts, Ranges::Pass]),
+            ranges,
+            repeat_parts: ranges == Ranges::Parts && rng.bool(),
             authorization: pick(rng, &[AuthorizationUse::Explicit, AuthorizationUse::Keyed]),
             collapse: !chance(rng, 10),
             refresh_ahead: chance(rng, 30),
@@ -244,7 +246,7 @@ async fn ask(cache: &Cache<Moody>, world: &Shared, rng: &mut fastrand::Rng) {
         return;
     }
     let made = lock(world).judge(number, &response);
-    let expected = made.map(|made| lock(world).expected(made, &method, &response));
+    let expected = made.map(|made| lock(world).expected(number, made, &method, &response));
     let (mut body, mut got) = (response.into_body(), Vec::new());
     if chance(rng, 8) {
         return;

@@ -258,7 +258,7 @@ impl World {
     }
 
     /// The bytes that an answer has to have.
-    pub fn expected(&self, made: usize, method: &Method, response: &Response) -> String {
+    pub fn expected(&self, number: usize, made: usize, method: &Method, response: &Response) -> String {
         let whole = &self.made[made].body;
         match response.status.as_u16() {
             _ if *method == Method::HEAD => String::new(),
@@ -267,8 +267,12 @@ impl World {
                 let range = response.headers.get("content-range").unwrap().to_str().unwrap();
                 let (range, length) = range.strip_prefix("bytes ").unwrap().split_once('/').unwrap();
                 let (first, last) = range.split_once('-').unwrap();
-                assert_eq!(length, whole.len().to_string());
-                whole[first.parse().unwrap()..=last.parse().unwrap()].to_owned()
+                assert!(length == "*" || length == whole.len().to_string(), "{length}");
+                let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+                let asked = self.asked[number].headers["range"].to_str().unwrap();
+                let wanted = origin::spec(asked, whole.len()).unwrap();
+                assert!(wanted.start <= first && last < wanted.end, "{asked}: {first}-{last}");
+                whole[first..=last].to_owned()
             }
             _ => whole.clone(),
         }
