@@ -6,6 +6,8 @@
 //!
 //! - **A line of a head or a trailer section that ends in LF alone.** RFC 9112 §2.2 lets a server accept it;
 //!   we do not, for what one server takes for a line's end is part of a value to another.
+//! - **A `#` in a request line.** No target has a fragment (RFC 9112 §3.2); hyper cuts it off, another server
+//!   may take it for a part of the path.
 //! - **`Content-Length` beside `Transfer-Encoding`** (RFC 9112 §6.1, §6.3), where hyper would go by the
 //!   latter; a coding that is not exactly `chunked`; a length that is no number, or another one than before.
 //! - **A control octet in a chunk extension** (RFC 9112 §7.1.1), which hyper skips unread.
@@ -101,6 +103,8 @@ pub struct Framing {
     line_len: usize,
     /// Its last byte.
     last: u8,
+    /// Whether it is a request line, and has a `#`.
+    fragment: bool,
     /// The size of the current chunk.
     size: u64,
     /// Heads that are complete.
@@ -117,6 +121,7 @@ impl Default for Framing {
             line: [0; LINE_MAX],
             line_len: 0,
             last: 0,
+            fragment: false,
             size: 0,
             heads: 0,
             method_is_head: false,
@@ -205,6 +210,7 @@ impl Framing {
 
     /// Keeps the beginning of a line whose end has not come.
     fn keep(&mut self, piece: &[u8]) {
+        self.fragment |= self.state == State::Start && memchr(b'#', piece).is_some();
         if let Some(room) = self.line.get_mut(self.line_len.min(LINE_MAX)..) {
             let len = room.len().min(piece.len());
             if let (Some(room), Some(piece)) = (room.get_mut(..len), piece.get(..len)) {
@@ -225,7 +231,8 @@ impl Framing {
             State::Start => {
                 self.method_is_head = line.starts_with(b"HEAD ");
                 self.state = State::Fields;
-                None
+                let fragment = std::mem::take(&mut self.fragment) || memchr(b'#', line).is_some();
+                fragment.then_some("fragment")
             }
             State::Trailers => {
                 if len == 0 {
@@ -422,6 +429,8 @@ mod tests {
         for (bytes, good, reason) in [
             ("GET / HTTP/1.1\nhost: a\r\n\r\n".to_owned(), "GET / HTTP/1.1", "bare_lf"),
             ("\nGET / HTTP/1.1\r\n\r\n".to_owned(), "", "bare_lf"),
+            ("GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), "GET /a#b HTTP/1.1\r", "fragment"),
+            (format!("GET /{wide}# HTTP/1.1\r\n\r\n"), &format!("GET /{wide}# HTTP/1.1\r"), "fragment"),
             (fields("host: a\nx: y\r\n"), "POST / HTTP/1.1\r\nhost: a", "bare_lf"),
             ("GET / HTTP/1.1\r\nx: y\r\n\n".to_owned(), "GET / HTTP/1.1\r\nx: y\r\n", "bare_lf"),
             (

@@ -115,6 +115,18 @@ async fn good_requests() {
             .concat(),
             "POST /cut\nhost: a\ntransfer-encoding: chunked\n\nhe",
         ),
+        // The library cuts it off before anybody sees it; in HTTP/1.1 it is refused.
+        passed(
+            "a fragment in a path goes, as if it had not been sent",
+            "9113 §8.3.1",
+            whole(&block(&[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":path", "/a#/../b"),
+                (":authority", "a"),
+            ])),
+            "GET /a\nhost: a",
+        ),
         passed(
             "forged forwarding fields",
             "7239 §8.1",

@@ -194,3 +194,31 @@ async fn late_ends_lose_no_permit() {
     gateway.at_rest().await;
     assert_eq!(get(gateway.address, "/").await.status(), 200);
 }
+
+/// An upstream that is full is asked nothing more; what is stored and the admin's pages are served all the
+/// same, and who is refused keeps the connection and is told when to come again.
+#[tokio::test]
+async fn a_full_upstream_refuses_and_all_else_goes_on() {
+    let origin = Origin::always(Reply::new(200, &[("cache-control", "max-age=60")], "ok")).await;
+    let upstream = "concurrency = { mode = \"fixed\", limit = 2, queue = 0, queue_timeout = \"1s\" }";
+    let gateway = Gateway::start(&Gateway::config(origin.address, upstream, ""));
+    assert_eq!(get(gateway.address, "/stored").await.status(), 200);
+    let held = stalled(&gateway, &[COUNTED, CHUNKED]).await;
+    let asked = origin.asked().len();
+    let mut client = Client::connect(gateway.address).await;
+    for _ in 0..3 {
+        client.write("GET /other HTTP/1.1\r\nhost: test.example\r\n\r\n").await;
+        let refused = client.response().await;
+        assert_eq!((refused.status(), reason(&refused)), (503, "queue_full".to_owned()));
+        assert!(refused.field("retry-after").is_some() && refused.field("connection").is_none());
+        client.write("GET /stored HTTP/1.1\r\nhost: test.example\r\n\r\n").await;
+        let hit = client.response().await;
+        assert!(hit.field("cache-status").unwrap().starts_with("forebay; hit"), "{hit:?}");
+    }
+    for page in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(gateway.page(page).await.status(), 200, "{page}");
+    }
+    assert_eq!(origin.asked().len(), asked);
+    drop(held);
+    gateway.at_rest().await;
+}
