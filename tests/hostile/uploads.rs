@@ -143,12 +143,13 @@ async fn an_upload_that_comes_is_left_alone() {
     gateway.at_rest().await;
 }
 
-/// With everything as it is by default: some hundred clients that send nothing do not keep others from the
-/// upstream until their time is up, which is half a minute.
+/// Some hundred clients that send nothing do not keep others from the upstream until their time is up, which
+/// is half a minute.
 #[tokio::test]
 async fn a_crowd_of_stalled_uploads_does_not_close_the_upstream() {
     let origin = Origin::always(Reply::ok("ok")).await;
-    let gateway = Gateway::before(origin.address, "cache = { enabled = false }").await;
+    let config = Gateway::config(origin.address, "", "cache = { enabled = false }");
+    let gateway = Gateway::start(&config.replace("[server]\n", "[server]\nmin_rate = \"0B\"\n"));
     let mut crowd = Vec::new();
     for _ in 0..200 {
         let mut client = Client::connect(gateway.address).await;
