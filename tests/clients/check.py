@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import grpc
 import websockets
@@ -212,6 +213,28 @@ def grpc_calls_and_streams(gateway):
                 assert error.code() == grpc.StatusCode.UNIMPLEMENTED, error
 
 
+def grpc_calls_that_the_gateway_ends(gateway):
+    """They end with a status of gRPC, not with one that grpcio makes of HTTP's."""
+    channel = grpc.insecure_channel(f"127.0.0.1:{gateway.plain}", [("grpc.enable_http_proxy", 0)])
+    with channel:
+        for method, code in [
+            ("/test.Gone/Call", grpc.StatusCode.UNAVAILABLE),
+            ("/test.Few/Call", grpc.StatusCode.UNAVAILABLE),
+            ("/test.Few/Call", grpc.StatusCode.RESOURCE_EXHAUSTED),
+            ("/test.Keys/Unary", grpc.StatusCode.UNAUTHENTICATED),
+            ("/test.Late/Sleep", grpc.StatusCode.DEADLINE_EXCEEDED),
+        ]:
+            begun = time.monotonic()
+            try:
+                channel.unary_unary(method)(b"x", timeout=30)
+                raise AssertionError(f"{method} did not fail")
+            except grpc.RpcError as error:
+                assert error.code() == code, (method, error)
+                # Without a status of ours, grpcio writes what it has made up: "Received http2 header with status".
+                assert "http2" not in error.details() and error.details(), (method, error)
+            assert time.monotonic() - begun < 20, f"{method}: the client's own time-out"
+
+
 def chromium_lets_pages_do_what_the_route_says(gateway):
     """The Fetch standard, by who made it: `None` is a request that the page gets no answer to."""
     browser = client("chromium", "chromium-browser", "google-chrome")
@@ -284,6 +307,7 @@ CHECKS = [
     websockets_talk_through_a_tunnel,
     websockets_over_tls,
     grpc_calls_and_streams,
+    grpc_calls_that_the_gateway_ends,
     chromium_lets_pages_do_what_the_route_says,
 ]
 

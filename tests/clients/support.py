@@ -11,6 +11,7 @@ import re
 import subprocess
 import tempfile
 import threading
+import time
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -56,6 +57,27 @@ name = "grpc"
 match = {{ path = "/test.Echo/{{*rest}}", method = ["POST"] }}
 upstream = "grpc"
 compress = {{}}
+[upstream.nobody]
+endpoints = ["http://127.0.0.1:1"]
+[[route]]
+name = "calls without an origin"
+match = {{ path = "/test.Gone/{{*rest}}" }}
+upstream = "nobody"
+[[route]]
+name = "calls of which there may be few"
+match = {{ path = "/test.Few/{{*rest}}" }}
+upstream = "nobody"
+rate_limit = [{{ name = "few", key = "global", rate = "1/h", burst = 1 }}]
+[[route]]
+name = "calls with keys"
+match = {{ path = "/test.Keys/{{*rest}}" }}
+upstream = "grpc"
+auth = {{ keys = {{}} }}
+[[route]]
+name = "calls that take too long"
+match = {{ path = "/test.Late/{{*rest}}" }}
+upstream = "grpc"
+timeout = "300ms"
 [[route]]
 name = "websocket"
 match = {{ path = "/socket" }}
@@ -188,6 +210,7 @@ class Echo(grpc.GenericRpcHandler):
             "Fail": grpc.unary_unary_rpc_method_handler(self.fail),
             "Stream": grpc.unary_stream_rpc_method_handler(self.stream),
             "Both": grpc.stream_stream_rpc_method_handler(self.both),
+            "Sleep": grpc.unary_unary_rpc_method_handler(self.sleep),
         }.get(name)
 
     @staticmethod
@@ -198,6 +221,12 @@ class Echo(grpc.GenericRpcHandler):
     @staticmethod
     def fail(message, context):
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, message.decode())
+
+    @staticmethod
+    def sleep(message, context):
+        while context.is_active():
+            time.sleep(0.02)
+        return message
 
     @staticmethod
     def stream(message, context):
