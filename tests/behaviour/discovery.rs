@@ -1,7 +1,7 @@
 //! Endpoints that are found by name: the records of a service, and the addresses of its hosts, at a name
 //! server that says what the test tells it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -221,6 +221,25 @@ async fn the_address_of_a_host_is_asked_for_again_when_it_is_old() {
     assert_eq!(get(gateway.address, "/").await.text(), "x");
     assert_eq!(server.count("stays.test"), 2, "that one is good for an hour");
     gateway.at_rest().await;
+}
+
+/// A host may have addresses of either kind, or of both; one of the two that does not answer does not matter.
+#[tokio::test]
+async fn a_host_may_have_addresses_of_both_kinds() {
+    let listener = tokio::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.unwrap();
+    let origin = Origin::on(listener, |_, _| Reply::ok("six"));
+    let six = Record::Aaaa(Ipv6Addr::LOCALHOST);
+    for records in [vec![six.clone()], vec![Record::A(Ipv4Addr::new(127, 0, 0, 2)), six]] {
+        let server = NameServer::start().await;
+        let both = records.len() > 1;
+        server.says("host.test", Said::records(records, 300));
+        let endpoint = format!("http://host.test:{}", origin.address.port());
+        let gateway = Gateway::start(&config(&server, &endpoint, ""));
+        for _ in 0..4 {
+            assert_eq!(get(gateway.address, "/").await.text(), "six", "both: {both}");
+        }
+        gateway.at_rest().await;
+    }
 }
 
 /// Endpoints of a service are probed, and a change of the others does not start that anew.

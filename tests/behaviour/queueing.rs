@@ -1,7 +1,9 @@
 //! Who is served first, and who not at all, where an upstream has more to do than it can.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::support::message::Message;
 use crate::support::{Gate, Gateway, Origin, Reply, ask, get, within};
@@ -166,5 +168,49 @@ async fn a_deadline_that_cannot_be_met_is_not_waited_for() {
         assert_eq!(busy.await.unwrap().status(), 200);
     }
     assert!(origin.asked().iter().all(|asked| asked.request.target() != "/short/new"));
+    gateway.at_rest().await;
+}
+
+/// By default the limit is learnt route by route: calls a hundred times slower than others, at the same
+/// upstream, are no overload, and neither kind has the other one refused or kept waiting.
+#[tokio::test]
+async fn quick_and_slow_calls_share_an_upstream() {
+    const SLOW: Duration = Duration::from_secs(2);
+    let origin = Origin::start(|request, _| match request.target() {
+        "/slow" => Reply::ok("slow").late(SLOW),
+        _ => Reply::ok("quick").late(Duration::from_millis(20)),
+    })
+    .await;
+    let slow = "[[route]]\nname = \"slow\"\nmatch = { path = \"/slow\" }\nupstream = \"origin\"\n\
+                cache.enabled = false\n";
+    let gateway = Gateway::start(&(Gateway::config(origin.address, "", "cache.enabled = false\n") + slow));
+    let (address, over) = (gateway.address, Arc::new(AtomicBool::new(false)));
+    let mut quick = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let over = over.clone();
+        quick.spawn(async move {
+            let (mut longest, mut count) = (Duration::ZERO, 0);
+            while !over.load(Ordering::SeqCst) {
+                let begun = Instant::now();
+                assert_eq!(get(address, "/quick").await.text(), "quick");
+                longest = longest.max(begun.elapsed());
+                count += 1;
+            }
+            (longest, count)
+        });
+    }
+    for _ in 0..3 {
+        let mut calls = tokio::task::JoinSet::new();
+        (0..10).for_each(|_| drop(calls.spawn(get(address, "/slow"))));
+        for answer in calls.join_all().await {
+            assert_eq!(answer.text(), "slow");
+        }
+    }
+    over.store(true, Ordering::SeqCst);
+    let quick = quick.join_all().await;
+    assert!(quick.iter().all(|(longest, count)| *longest < SLOW && *count > 20), "{quick:?}");
+    let metrics = gateway.metrics().await;
+    assert_eq!(metrics.sum("forebay_admission_refused_total", &[]), 0.0);
+    assert!(metrics.sum("forebay_admission_limit", &[]) > 16.0, "no room for what was asked");
     gateway.at_rest().await;
 }

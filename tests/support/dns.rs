@@ -1,7 +1,7 @@
 //! A name server that says what a test tells it, by UDP and TCP on one port (RFC 1035).
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +14,8 @@ use super::Gate;
 pub enum Record {
     /// The address of a host.
     A(Ipv4Addr),
+    /// The same, of IPv6.
+    Aaaa(Ipv6Addr),
     /// A place of a service: priority, weight, port, host.
     Srv(u16, u16, u16, String),
 }
@@ -51,7 +53,12 @@ impl Said {
     }
 
     fn kinds(&self) -> Vec<u16> {
-        self.records.iter().map(|record| if let Record::A(_) = record { 1 } else { 33 }).collect()
+        let kind = |record: &Record| match record {
+            Record::A(_) => 1,
+            Record::Aaaa(_) => 28,
+            Record::Srv(..) => 33,
+        };
+        self.records.iter().map(kind).collect()
     }
 }
 
@@ -176,6 +183,7 @@ impl NameServer {
 fn data(record: &Record) -> Vec<u8> {
     match record {
         Record::A(address) => address.octets().to_vec(),
+        Record::Aaaa(address) => address.octets().to_vec(),
         Record::Srv(priority, weight, port, host) => {
             let mut data: Vec<u8> =
                 [priority, weight, port].iter().flat_map(|part| part.to_be_bytes()).collect();

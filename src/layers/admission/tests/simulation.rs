@@ -452,3 +452,25 @@ fn clients_that_all_leave_do_not_hide_an_overload() {
         assert!(world.goodput(30.0, None) >= 0.8 * 20.0, "{}", world.goodput(30.0, None));
     }
 }
+
+/// Down by 40 % a step at most, never below `min`, however hard it is hit.
+#[test]
+fn steps_are_bounded_and_there_is_always_some_limit() {
+    for seed in SEEDS {
+        let load = stream(4000.0, Service::Noisy(0.05, 0.3));
+        let mut world = World::new(seed, 1, 200, &[load]);
+        world.rejects_beyond = 10;
+        let mut last = world.limit(0);
+        for (until, capacity) in [(10.0, 200), (20.0, 1), (40.0, 200), (50.0, 5)] {
+            world.capacity = capacity;
+            let mut step = |world: &World| {
+                let limit = world.limit(0);
+                assert!(limit >= 4.0, "seed {seed}, at {}: {limit}", world.now);
+                // Limits are told as whole numbers.
+                assert!(limit >= 0.6 * last - 1.0, "seed {seed}, at {}: {last} to {limit}", world.now);
+                last = limit;
+            };
+            world.run_and(until, &mut step);
+        }
+    }
+}
