@@ -193,11 +193,17 @@ impl Lifetime {
                 let staleness = self.age(now).saturating_sub(self.fresh_for.get());
                 Freshness::Revalidate(Revalidate {
                     requested: false,
-                    on_error: staleness < self.if_error.get(),
+                    on_error: has(self.if_error) && staleness < self.error_window(request),
                     on_overload: staleness < self.on_overload.get(),
                 })
             }
         }
+    }
+
+    /// How long after it is stale it may stand in for an origin that fails, for this request (RFC 5861 §4).
+    fn error_window(&self, request: &RequestDirectives) -> Duration {
+        let accepted = request.stale_if_error.filter(|_| !self.strict);
+        accepted.map_or(self.if_error.get(), seconds)
     }
 
     /// Whether it answers this request now without the origin's consent, and is not to be replaced meanwhile.
@@ -230,11 +236,8 @@ impl Lifetime {
             return Freshness::Fresh;
         }
         if self.no_cache {
-            return Freshness::Revalidate(Revalidate {
-                requested: false,
-                on_error: false,
-                on_overload: false,
-            });
+            let rights = Revalidate { requested: false, on_error: false, on_overload: false };
+            return Freshness::Revalidate(rights);
         }
         let staleness = age.saturating_sub(self.fresh_for.get());
         if !refused {
@@ -245,15 +248,11 @@ impl Lifetime {
                 return Freshness::StaleWhileRevalidate;
             }
         }
-        let if_error = match request.stale_if_error {
-            Some(accepted) if !self.strict => seconds(accepted),
-            _ => self.if_error.get(),
-        };
         // RFC 5861 §4: "regardless of other freshness information". Only no-cache asks for the origin's own
         // word.
         Freshness::Revalidate(Revalidate {
             requested: fresh,
-            on_error: !request.no_cache && (fresh || staleness < if_error),
+            on_error: !request.no_cache && (fresh || staleness < self.error_window(request)),
             on_overload: !request.no_cache && (fresh || staleness < self.on_overload.get()),
         })
     }
@@ -653,6 +652,26 @@ mod tests {
         assert_eq!(lifetime.judge(&RequestDirectives::default(), NOW), Freshness::Fresh);
         let judged = lifetime.invalidated().judge(&request("max-stale"), NOW);
         assert_eq!(judged, revalidate(false, false, false));
+    }
+
+    /// RFC 5861 §4: a client's `stale-if-error` holds for what was softly purged in any of its windows, too.
+    #[test]
+    fn what_was_purged_stands_in_for_as_long_as_the_client_accepts() {
+        let fields = [("cache-control", "max-age=10, stale-while-revalidate=100, stale-if-error=60")];
+        let (lifetime, _) = lifetime(&fields, &TtlPolicy::default());
+        for (line, after, on_error) in [
+            ("", 5, true),
+            ("", 50, true),
+            ("", 75, false),
+            ("stale-if-error=5", 14, true),
+            ("stale-if-error=5", 15, false),
+            ("stale-if-error=5", 50, false),
+            ("stale-if-error=0", 5, false),
+        ] {
+            let judged = lifetime.judge_purged(&request(line), later(after));
+            let Freshness::Revalidate(rights) = judged else { panic!("{line} {after}: {judged:?}") };
+            assert_eq!(rights.on_error, on_error, "{line} after {after}s");
+        }
     }
 
     #[test]

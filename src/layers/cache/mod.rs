@@ -21,6 +21,8 @@
 //! | clause | choice | key |
 //! |---|---|---|
 //! | RFC 9111 §3 | nothing is stored that nothing explicit speaks for | `ttl.default`, `ttl.by_status` |
+//! | §3.3, §3.4 | a range of what is not stored fetches the whole, and no part is stored | `ranges` |
+//! | §3.4 | of a part that is not what was asked for, nothing is stored | `repeat_parts` |
 //! | §3.5 | one to a request with `Authorization` only where it says so, for all | `authorization` |
 //! | (no RFC) | one to a request with `Cookie` only where the origin says so | `cookie`, `key.cookies` |
 //! | (no RFC) | none with `Set-Cookie` | `store_set_cookie` |

@@ -142,7 +142,8 @@ impl World {
                 self.counts[way as usize] += 1;
             }
             Err(why) => {
-                panic!("{why}: {status}\n{asked:#?}\n{told:#?}\n{:?}\n{:?}", self.purges, self.failed)
+                let (now, events) = (clock::now().wall, (&self.purges, &self.failed, &self.busy));
+                panic!("{why}: {status} at {now:?}\n{asked:#?}\n{told:#?}\n{events:?}")
             }
         }
         Some(made)
