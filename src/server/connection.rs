@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -25,6 +25,7 @@ use super::addresses::{Addresses, Place};
 use super::exchange::{self, Connection};
 use super::ingress::{self, Border};
 use super::io::{WatchedIo, poll_some};
+use super::lending::{Lending, Remainder};
 use super::streams::Streams;
 use super::tunnel::Tunnels;
 use super::watch::{Limits, ListenerId, Order, Watch, Watched};
@@ -85,7 +86,9 @@ pub struct Slot {
     /// The gauge of those that rest.
     pub resting: Gauge,
     /// The gauge of those whose client takes its time over a head.
-    pub slow: Gauge,
+    pub slow_heads: Gauge,
+    /// The gauge of those whose client takes its time over a response.
+    pub slow_responses: Gauge,
 }
 
 /// A connection that was accepted.
@@ -146,7 +149,8 @@ pub fn serve_known(
         Exchange::new(move || watched.wake())
     });
     let (peer, slot) = (Arc::new(peer), Arc::new(slot));
-    let connection = Arc::new(Connection { peer, slot, context, watched, spoken, interim });
+    let lending = Lending::default();
+    let connection = Arc::new(Connection { peer, slot, context, watched, spoken, interim, lending });
     io.speaks(connection.clone());
     serve(io, connection)
 }
@@ -194,16 +198,19 @@ pub async fn unless_ended<T>(watched: &Watched, mut future: Pin<&mut impl Future
     .await
 }
 
-async fn serve(io: Box<WatchedIo>, connection: Arc<Connection>) {
+async fn serve(mut io: Box<WatchedIo>, connection: Arc<Connection>) {
     let requests = {
         let connection = connection.clone();
         service_fn(move |request| exchange::answer(request, &connection))
     };
-    let mut io = TokioIo::new(io);
     let watched = &connection.watched;
     match connection.spoken {
         Spoken::Http1 => loop {
+            if await_request(&mut io, &connection).await.is_none() {
+                return;
+            }
             let (driven, parts) = {
+                let io = TokioIo::new(io);
                 let served = http1_builder(&connection.context).serve_connection(io, requests.clone());
                 // In a box, so that the task of a connection that rests is small; and in a block, whose end
                 // frees the box.
@@ -212,39 +219,69 @@ async fn serve(io: Box<WatchedIo>, connection: Arc<Connection>) {
                     drive(Pin::new(&mut *served), watched, |served| served.graceful_shutdown()).await;
                 (driven, served.into_parts())
             };
+            let remainder = connection.lending.remainder();
             let parts = match (driven, parts) {
                 (Driven::Rests, Some(parts)) => parts,
                 (Driven::Ended(broken), _) => return tell_of(&connection, broken),
                 (Driven::Rests, None) => return,
             };
-            let Some(rested) = rest(parts, &connection).await else { return };
-            io = TokioIo::new(rested);
+            let Some(rested) = rest(parts, remainder, &connection).await else { return };
+            io = rested;
         },
         Spoken::Http2 => {
             watched.speaks_http2();
             // In a box, for it is large, and would be kept room for in every connection's task.
+            let io = TokioIo::new(io);
             let mut served = Box::pin(http2_builder(&connection.context).serve_connection(io, requests));
             drive(served.as_mut(), watched, |served| served.graceful_shutdown()).await;
         }
     }
 }
 
-/// Keeps nothing of a connection but its socket, and what there is of a head, until there is more to do than
-/// wait: hyper's buffers are some 15 KiB. `None` when the client leaves.
-async fn rest<S>(
-    parts: http1::Parts<TokioIo<Box<WatchedIo>>, S>,
-    connection: &Connection,
-) -> Option<Box<WatchedIo>> {
-    let http1::Parts { io, read_buf, .. } = parts;
-    let mut io = io.into_inner();
-    if read_buf.is_empty() {
-        drop(read_buf);
+/// Waits for a head that is whole, or that hyper should look at, with nothing kept but what there is of it:
+/// hyper's buffers are some 15 KiB. `None` when the client leaves.
+async fn await_request(io: &mut WatchedIo, connection: &Connection) -> Option<()> {
+    if io.has_ahead() {
+        return Some(());
+    }
+    let heads = io.heads();
+    {
         let _resting = connection.slot.resting.hold();
         unless_ended(&connection.watched, pin!(io.await_bytes())).await.flatten()?;
-    } else if io.is_within_head() {
-        let _slow = connection.slot.slow.hold();
-        io.await_head(read_buf, connection.context.border.server.max_header_bytes).await;
+    }
+    if io.is_within_head() && io.heads() == heads {
+        let begun = io.take_ahead();
+        await_head(io, begun, connection).await;
+    }
+    Some(())
+}
+
+/// Waits for the rest of a head.
+async fn await_head(io: &mut WatchedIo, begun: Bytes, connection: &Connection) {
+    let _slow = connection.slot.slow_heads.hold();
+    io.await_head(begun, connection.context.border.server.max_header_bytes).await;
+}
+
+/// Keeps nothing of a connection whose client is slow, or has nothing to say, but what there is of a head or
+/// a response. `None` when the connection is over.
+async fn rest<S>(
+    parts: http1::Parts<TokioIo<Box<WatchedIo>>, S>,
+    remainder: Option<Remainder>,
+    connection: &Connection,
+) -> Option<Box<WatchedIo>> {
+    let http1::Parts { io, mut read_buf, .. } = parts;
+    let mut io = io.into_inner();
+    let read_ahead = remainder.is_some();
+    if let Some(remainder) = remainder {
+        let _slow = connection.slot.slow_responses.hold();
+        // Not a slice of hyper's buffer.
+        read_buf = Bytes::copy_from_slice(&read_buf);
+        io.write_out(remainder).await?;
+    }
+    if !read_ahead && !read_buf.is_empty() && io.is_within_head() {
+        await_head(&mut io, read_buf, connection).await;
     } else {
+        // A whole request perhaps, which waited for its turn; or nothing.
         io.read_first(read_buf);
     }
     Some(io)

@@ -18,11 +18,12 @@ use pin_project_lite::pin_project;
 use crate::clock;
 use crate::error::{ClientError, Error, InternalError};
 use crate::http::interim::Exchange;
-use crate::http::{Interim, Peer, Refused, Request, RequestId, Scheme};
+use crate::http::{Body, Interim, Peer, Refused, Request, RequestId, Scheme};
 use crate::layers::respond;
 
 use super::connection::{Context, Slot, Spoken};
 use super::ingress;
+use super::lending::Lending;
 use super::outgoing::{self, Outgoing};
 use super::watch::{Order, Watched};
 
@@ -36,6 +37,8 @@ pub(super) struct Connection {
     pub(super) spoken: Spoken,
     /// Where interim responses can be sent.
     pub(super) interim: Option<Exchange>,
+    /// The response that is being written, as far as it is in memory.
+    pub(super) lending: Lending,
 }
 
 impl Connection {
@@ -68,24 +71,56 @@ impl Connection {
 }
 
 /// The mark that a request is in flight, until its response's body has ended.
-pub(super) struct InFlight(Arc<Connection>);
+#[derive(Debug)]
+pub(super) struct InFlight {
+    connection: Arc<Connection>,
+    /// Whether hyper may have more to read of the request.
+    has_body: bool,
+    /// Whether the client takes another response on this connection.
+    persists: bool,
+}
 
 impl InFlight {
     /// The response could not be finished.
     pub(super) fn cut(&self) {
-        self.0.watched.cut();
+        self.connection.watched.cut();
+    }
+
+    /// The connection it is on.
+    pub(super) fn connection(&self) -> Arc<Connection> {
+        self.connection.clone()
+    }
+
+    /// What lends the response's body.
+    pub(super) fn lending(&self) -> &Lending {
+        &self.connection.lending
+    }
+
+    /// Takes the response's body, to lend it, if that can be done.
+    pub(super) fn lend(&self, body: &mut Body, close: bool) -> bool {
+        let lends = self.connection.spoken == Spoken::Http1 && !self.has_body && Lending::takes(body);
+        if lends {
+            self.lending().lend(std::mem::take(body), self.persists && !close);
+        }
+        lends
     }
 
     /// And whether the connection may carry another request after this one.
-    fn begin(connection: &Arc<Connection>, body: bool) -> (Self, bool) {
-        let count = connection.watched.request_begins(body);
-        (Self(connection.clone()), count < connection.context.border.server.max_requests_per_connection)
+    fn begin(connection: &Arc<Connection>, request: &http::Request<Incoming>) -> (Self, bool) {
+        let has_body = !request.body().is_end_stream();
+        let count = connection.watched.request_begins(has_body);
+        // RFC 9112 §9.3; a list with more in it may be of one that does not.
+        let keep_alive = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
+        let persists =
+            request.version() == Version::HTTP_11 && request.headers().get(CONNECTION).is_none_or(keep_alive);
+        let goes_on = count < connection.context.border.server.max_requests_per_connection;
+        (Self { connection: connection.clone(), has_body, persists }, goes_on)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.watched.request_ends();
+        self.connection.watched.request_ends();
     }
 }
 
@@ -94,7 +129,7 @@ pub(super) fn answer(
     request: http::Request<Incoming>,
     connection: &Arc<Connection>,
 ) -> impl Future<Output = Result<http::Response<Outgoing>, Infallible>> + use<> {
-    let (in_flight, goes_on) = InFlight::begin(connection, !request.body().is_end_stream());
+    let (in_flight, goes_on) = InFlight::begin(connection, &request);
     // Not in the future, which would have room for hyper's request until the end.
     let admit = || ingress::admit(request, &connection.context.border, &connection.peer, clock::now());
     let admitted = std::panic::catch_unwind(AssertUnwindSafe(admit));
@@ -106,7 +141,7 @@ async fn respond_to(
     in_flight: InFlight,
     goes_on: bool,
 ) -> http::Response<Outgoing> {
-    let connection = &*in_flight.0;
+    let connection = &*in_flight.connection;
     let context = &*connection.context;
     if !goes_on && connection.spoken == Spoken::Http2 {
         connection.watched.give(Order::Drain);

@@ -5,6 +5,7 @@
 //! by its time: nothing that was asked for is left to be written. The gateway's own takes its place.
 
 mod along;
+mod leftover;
 mod slow;
 
 use std::future::poll_fn;
@@ -25,6 +26,7 @@ use crate::net::Io;
 use self::along::{Along, Handshake};
 use super::exchange::Connection;
 use super::framing::Framing;
+use super::phase::Rest;
 use super::watch::{Order, Phase, Watched};
 
 /// How much is read at once where hyper does not read.
@@ -124,11 +126,25 @@ impl WatchedIo {
         Some(())
     }
 
+    /// Whether there are bytes that were kept for the next read.
+    pub const fn has_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// Takes them.
+    pub fn take_ahead(&mut self) -> Bytes {
+        std::mem::take(&mut self.ahead)
+    }
+
     /// Has these bytes be what is read next. Some may be there already, in place of what was wrong behind
     /// these.
     pub fn read_first(&mut self, first: Bytes) {
-        self.ahead =
-            if self.ahead.is_empty() { first } else { [first, self.ahead.split_off(0)].concat().into() };
+        self.ahead = match (first.is_empty(), self.ahead.is_empty()) {
+            // Not even an empty slice of a large buffer.
+            (true, _) => return,
+            (false, true) => first,
+            (false, false) => [first, self.take_ahead()].concat().into(),
+        };
     }
 
     /// Some bytes were written, or none now.
@@ -289,7 +305,7 @@ impl AsyncWrite for WatchedIo {
         }
         let polled = Pin::new(&mut this.io).poll_write(cx, buf);
         this.wrote(written(&polled));
-        polled
+        this.or_take_back(polled, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -305,7 +321,7 @@ impl AsyncWrite for WatchedIo {
         }
         let polled = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
         this.wrote(written(&polled));
-        polled
+        this.or_take_back(polled, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -314,11 +330,17 @@ impl AsyncWrite for WatchedIo {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.watched.rest() == Rest::Told {
+            return Poll::Pending; // What hyper believes to have written is not.
+        }
         ready!(this.poll_interim(cx))?;
         // TLS keeps what it has encrypted until the socket takes it.
         let polled = Pin::new(&mut this.io).poll_flush(cx);
         this.watched.flushed(polled.is_ready());
         this.is_flushed = polled.is_ready();
+        if let (Some(connection), true) = (&this.connection, polled.is_ready()) {
+            connection.lending.flushed();
+        }
         if this.withholds_too_long() {
             cx.waker().wake_by_ref();
         }

@@ -55,7 +55,8 @@ struct Counts {
     tls_failed: Counter,
     open: Gauge,
     resting: Gauge,
-    slow: Gauge,
+    slow_heads: Gauge,
+    slow_responses: Gauge,
 }
 
 /// What a listener works with.
@@ -110,9 +111,14 @@ impl Listener {
                 "Open connections that are idle and keep nothing but their socket.",
                 &labels,
             ),
-            slow: metrics.gauge(
+            slow_heads: metrics.gauge(
                 "forebay_connections_in_slow_head",
-                "Open connections whose client has been sending the head of a request for a while.",
+                "Open connections that keep nothing but what there is of the head of a request.",
+                &labels,
+            ),
+            slow_responses: metrics.gauge(
+                "forebay_connections_in_slow_response",
+                "Open connections that keep nothing but what their client has yet to take of a response.",
                 &labels,
             ),
         };
@@ -205,8 +211,14 @@ async fn hand_on(stream: TcpStream, client: SocketAddr, work: &Work, tracker: &T
     // Before it waits: who has too many connections already does not hold up others.
     let Some((stream, place)) = admit(stream, client, &work.serving.load().context) else { return };
     let Ok(permit) = work.slots.clone().acquire_owned().await else { return };
-    let (resting, slow) = (counts.resting.clone(), counts.slow.clone());
-    let slot = Slot { permit, place, open: counts.open.hold(), resting, slow };
+    let slot = Slot {
+        permit,
+        place,
+        open: counts.open.hold(),
+        resting: counts.resting.clone(),
+        slow_heads: counts.slow_heads.clone(),
+        slow_responses: counts.slow_responses.clone(),
+    };
     tracker.spawn(serve(stream, client, slot, &work.serving.load(), counts));
 }
 

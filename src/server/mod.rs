@@ -14,6 +14,7 @@ pub mod frames;
 pub mod framing;
 pub mod ingress;
 pub mod io;
+mod lending;
 pub mod listener;
 pub mod notify;
 mod outgoing;

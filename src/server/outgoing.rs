@@ -15,6 +15,7 @@ use crate::http::{Body, Response, ResponseParts};
 
 use super::connection::Spoken;
 use super::exchange::InFlight;
+use super::lending::Lending;
 use super::streams::{self, Waits};
 
 /// How much of a body an HTTP/2 stream is given at a time. hyper buffers whatever it is given, so that is
@@ -24,6 +25,8 @@ const PIECE: usize = 64 * 1024;
 /// A response body.
 pub(super) struct Outgoing {
     body: Body,
+    /// Whether the body is not here, but lent: see [`lending`](super::lending).
+    is_lent: bool,
     spoken: Spoken,
     /// On HTTP/2, what is left of data that was more than a [`PIECE`].
     rest: Bytes,
@@ -38,14 +41,20 @@ impl Outgoing {
         close: bool,
         in_flight: Option<InFlight>,
     ) -> http::Response<Self> {
-        let ResponseParts { status, headers, body, .. } = response.into_parts();
-        let mut outgoing = http::Response::new(Self { body, spoken, rest: Bytes::new(), in_flight });
+        let ResponseParts { status, headers, mut body, .. } = response.into_parts();
+        let is_lent = in_flight.as_ref().is_some_and(|in_flight| in_flight.lend(&mut body, close));
+        let mut outgoing = http::Response::new(Self { body, is_lent, spoken, rest: Bytes::new(), in_flight });
         *outgoing.status_mut() = status;
         *outgoing.headers_mut() = headers;
         if close {
             outgoing.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         outgoing
+    }
+
+    /// Who lends the body, where it is not here.
+    fn lending(&self) -> Option<&Lending> {
+        self.in_flight.as_ref().filter(|_| self.is_lent).map(InFlight::lending)
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -69,6 +78,9 @@ impl http_body::Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(lending) = self.lending() {
+            return lending.poll_frame(cx);
+        }
         match self.spoken {
             Spoken::Http1 => {
                 let polled = Pin::new(&mut self.body).poll_frame(cx);
@@ -86,10 +98,16 @@ impl http_body::Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        match self.lending() {
+            Some(lending) => lending.is_end_stream(),
+            None => self.rest.is_empty() && self.body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
+        if let Some(lending) = self.lending() {
+            return lending.size_hint();
+        }
         let (body, rest) = (self.body.size_hint(), self.rest.len() as u64);
         let mut hint = SizeHint::new();
         hint.set_lower(body.lower() + rest);
@@ -97,6 +115,17 @@ impl http_body::Body for Outgoing {
             hint.set_upper(upper + rest);
         }
         hint
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if self.is_lent
+            && let Some(in_flight) = self.in_flight.take()
+        {
+            let connection = in_flight.connection();
+            connection.lending.is_over(in_flight);
+        }
     }
 }
 

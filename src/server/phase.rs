@@ -14,6 +14,39 @@ pub enum Phase {
     Idle = 3,
 }
 
+impl Phase {
+    pub(super) const fn of(number: u8) -> Self {
+        match number {
+            0 => Self::New,
+            1 => Self::Head,
+            2 => Self::Busy,
+            _ => Self::Idle,
+        }
+    }
+}
+
+/// Whether a connection should free what it does not need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Rest {
+    /// No.
+    Unasked = 0,
+    /// If it can.
+    Asked = 1,
+    /// Yes.
+    Told = 2,
+}
+
+impl Rest {
+    pub(super) const fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Unasked,
+            1 => Self::Asked,
+            _ => Self::Told,
+        }
+    }
+}
+
 /// What the watchman wants of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -27,4 +60,15 @@ pub enum Order {
     HeadTimeout = 2,
     /// End without a word.
     End = 3,
+}
+
+impl Order {
+    pub(super) const fn of(number: u8) -> Self {
+        match number {
+            0 => Self::None,
+            1 => Self::Drain,
+            2 => Self::HeadTimeout,
+            _ => Self::End,
+        }
+    }
 }

@@ -24,7 +24,14 @@ impl Server {
         let context = bound.serving.load().context.clone();
         let permit = self.slots.clone().try_acquire_owned().ok()?;
         let unseen = Gauge::default();
-        let slot = Slot { permit, place: None, open: unseen.hold(), resting: unseen.clone(), slow: unseen };
+        let slot = Slot {
+            permit,
+            place: None,
+            open: unseen.hold(),
+            resting: unseen.clone(),
+            slow_heads: unseen.clone(),
+            slow_responses: unseen,
+        };
         let trusted = context.border.trusted.contains(address.ip());
         let peer = Peer {
             address,

@@ -11,7 +11,7 @@ async fn hello() -> Origin {
 }
 
 /// What must be left when everybody has gone; the one connection is that of who asks.
-async fn assert_nothing_is_held(gateway: &Gateway) {
+pub async fn assert_nothing_is_held(gateway: &Gateway) {
     for name in ["forebay_requests_in_flight", "forebay_admission_in_flight", "forebay_connections_open"] {
         gateway.wait_for(name, &[], |now| now == 0.0).await;
     }

@@ -40,6 +40,7 @@ mod routing;
 mod secrets;
 mod secure;
 mod slow_heads;
+mod slow_responses;
 mod stale;
 mod streaming;
 mod tls;

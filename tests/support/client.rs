@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::message::{Kind, Message, Reader};
@@ -23,6 +23,14 @@ impl Client {
         let stream = within("a connection", TcpStream::connect(address)).await.unwrap();
         // The other side may have reset it already.
         let _ = stream.set_nodelay(true);
+        Self { stream, reader: Reader::default() }
+    }
+
+    /// Connects, with room for little that was not read.
+    pub async fn with_little_room(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let stream = within("a connection", socket.connect(address)).await.unwrap();
         Self { stream, reader: Reader::default() }
     }
 

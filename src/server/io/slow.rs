@@ -51,7 +51,7 @@ impl WatchedIo {
     }
 
     /// How many heads were complete, while that is counted.
-    fn heads(&self) -> Option<u32> {
+    pub fn heads(&self) -> Option<u32> {
         match &self.along {
             Along::Http1(framing) => Some(framing.heads()),
             Along::Nothing | Along::Broken(..) | Along::Http2(_) | Along::Flooded => None,
