@@ -171,6 +171,11 @@ impl Framing {
         matches!(self.state, State::Start | State::Fields)
     }
 
+    /// Whether what comes next is of a body.
+    pub const fn is_within_body(&self) -> bool {
+        !matches!(self.state, State::Start | State::Fields | State::Handshake | State::Over)
+    }
+
     /// Whether the outcome of a WebSocket handshake is awaited.
     pub fn is_handshake(&self) -> bool {
         self.state == State::Handshake

@@ -196,22 +196,25 @@ impl WatchedIo {
     /// Reads what a client still sends, and drops it. Closing with data unread makes the kernel reset the
     /// connection, and the reset overtakes the answer that says why (RFC 9112 §9.6).
     ///
-    /// A client that has sent nothing more is not waited for.
+    /// A client that has sent nothing more is not waited for, unless a body has yet to come.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_within_body = matches!(&self.along, Along::Http1(framing) if framing.is_within_body());
+        let begin = || Linger { end: Box::pin(tokio::time::sleep(LINGER)), read: 0 };
         let mut unread = [0; 4096];
         loop {
             let mut unread = ReadBuf::new(&mut unread);
-            match (Pin::new(&mut self.io).poll_read(cx, &mut unread), &mut self.linger) {
-                (Poll::Ready(Ok(())), _) if !unread.filled().is_empty() => {
-                    let end = || Linger { end: Box::pin(tokio::time::sleep(LINGER)), read: 0 };
-                    let linger = self.linger.get_or_insert_with(end);
+            match Pin::new(&mut self.io).poll_read(cx, &mut unread) {
+                Poll::Ready(Ok(())) if !unread.filled().is_empty() => {
+                    let linger = self.linger.get_or_insert_with(begin);
                     linger.read += unread.filled().len();
                     if linger.read > LINGER_MAX_BYTES || linger.end.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(());
                     }
                 }
-                (Poll::Ready(_), _) | (Poll::Pending, None) => return Poll::Ready(()),
-                (Poll::Pending, Some(linger)) => return linger.end.as_mut().poll(cx),
+                Poll::Pending if is_within_body || self.linger.is_some() => {
+                    return self.linger.get_or_insert_with(begin).end.as_mut().poll(cx);
+                }
+                Poll::Ready(_) | Poll::Pending => return Poll::Ready(()),
             }
         }
     }

@@ -79,6 +79,28 @@ async fn the_last_response_of_a_connection_is_the_last() {
     assert_nothing_is_held(&gateway).await;
 }
 
+/// RFC 9112 §9.6: a body that comes when its request was answered long since meets no reset, which would
+/// overtake the answer.
+#[tokio::test]
+async fn a_body_that_comes_late_costs_no_answer() {
+    let origin = Origin::always(Reply::ok("small")).await;
+    // A config file may be a MiB.
+    let text = "x".repeat(1_000_000);
+    let fixed = format!(
+        "[[route]]\nname = \"fixed\"\nmatch = {{ path = \"/fixed\" }}\nrespond = {{ body = \"{text}\" }}\n"
+    );
+    let gateway = Gateway::start(&(Gateway::config(origin.address, "", "") + &fixed));
+    let mut client = Client::with_little_room(gateway.address).await;
+    let fields = "host: test.example\r\ncontent-length: 4\r\n";
+    client.write(format!("POST /fixed HTTP/1.1\r\n{fields}\r\n")).await;
+    client.wait_for("HTTP/1.1 200").await;
+    client.write(format!("body{SMALL}")).await;
+    assert_eq!(client.response().await.body.len(), text.len());
+    assert!(client.rest().await.is_empty());
+    assert!(origin.asked().is_empty());
+    assert_nothing_is_held(&gateway).await;
+}
+
 /// The log and the metrics know of the response until its end.
 #[tokio::test]
 async fn a_client_that_leaves_slowly_has_left() {
