@@ -222,7 +222,10 @@ async fn serve(mut io: Box<WatchedIo>, connection: Arc<Connection>) {
             let remainder = connection.lending.remainder();
             let parts = match (driven, parts) {
                 (Driven::Rests, Some(parts)) => parts,
-                (Driven::Ended(broken), _) => return tell_of(&connection, broken),
+                (Driven::Ended(broken), parts) => {
+                    tell_of(&connection, broken);
+                    return linger(parts).await;
+                }
                 (Driven::Rests, None) => return,
             };
             let Some(rested) = rest(parts, remainder, &connection).await else { return };
@@ -285,6 +288,13 @@ async fn rest<S>(
         io.read_first(read_buf);
     }
     Some(io)
+}
+
+/// Listens for a while to what a client still sends, with nothing kept meanwhile but its socket.
+async fn linger<S>(parts: Option<http1::Parts<TokioIo<Box<WatchedIo>>, S>>) {
+    // Not the buffer of hyper's that comes with it.
+    let Some(io) = parts.map(|parts| parts.io) else { return };
+    io.into_inner().linger().await;
 }
 
 /// Counts and logs a request of whose head too little came to be one, where hyper answered it: its words were

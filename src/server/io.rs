@@ -193,6 +193,27 @@ impl WatchedIo {
         true
     }
 
+    /// Whether the client is listened to for a while before the connection is closed.
+    fn lingers(&self) -> bool {
+        self.watched.is_closing() && !self.watched.is_cut() && !self.watched.is_handed_over()
+    }
+
+    /// Listens to what an HTTP/1 client still sends, where it has been told that no more is read.
+    pub async fn linger(&mut self) {
+        if !self.lingers() || !self.is_http1() {
+            return;
+        }
+        poll_fn(|cx| match self.watched.order() {
+            Order::None | Order::Drain | Order::HeadTimeout => self.poll_linger(cx),
+            Order::End => Poll::Ready(()),
+        })
+        .await;
+    }
+
+    const fn is_http1(&self) -> bool {
+        matches!(self.along, Along::Http1(_) | Along::Broken(..))
+    }
+
     /// Reads what a client still sends, and drops it. Closing with data unread makes the kernel reset the
     /// connection, and the reset overtakes the answer that says why (RFC 9112 §9.6).
     ///
@@ -354,8 +375,8 @@ impl AsyncWrite for WatchedIo {
         let this = self.get_mut();
         this.watched.closes();
         ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
-        if this.watched.is_cut() || this.watched.is_handed_over() {
-            return Poll::Ready(Ok(()));
+        if !this.lingers() || this.is_http1() {
+            return Poll::Ready(Ok(())); // HTTP/1 lingers without hyper.
         }
         this.poll_linger(cx).map(Ok)
     }

@@ -208,6 +208,11 @@ impl Watched {
         self.closing.store(true, Ordering::Relaxed);
     }
 
+    /// Whether all has been said.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
     /// Whether a response could not be finished.
     pub fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)

@@ -51,6 +51,7 @@ impl WatchedIo {
         self.flush().await.ok()?;
         if !remainder.persists {
             let _ = self.shutdown().await;
+            self.linger().await;
             return None;
         }
         Some(())
