@@ -34,6 +34,8 @@ const AHEAD_MAX_BYTES: usize = 2048;
 
 /// How long a client that still sends while we close is listened to.
 const LINGER: Duration = Duration::from_secs(2);
+/// So much the kernels of both sides take at once: a reset comes too late to overtake it.
+const TAKEN_AT_ONCE: usize = 16 << 10;
 /// How much of what it still sends is read.
 const LINGER_MAX_BYTES: usize = 8 << 20;
 
@@ -56,6 +58,8 @@ pub struct WatchedIo {
     own_left: Bytes,
     /// Whether all that was written has gone.
     is_flushed: bool,
+    /// How many bytes were written in all.
+    written: usize,
 }
 
 /// A close that waits for a client which still sends.
@@ -79,6 +83,7 @@ impl WatchedIo {
             interim: None,
             own_left: Bytes::new(),
             is_flushed: true,
+            written: 0,
         }
     }
 
@@ -151,6 +156,7 @@ impl WatchedIo {
     fn wrote(&mut self, written: Option<usize>) {
         self.watched.wrote(written);
         self.is_flushed = false;
+        self.written = self.written.saturating_add(written.unwrap_or(0));
         if let (Along::Http2(frames), Some(written)) = (&mut self.along, written) {
             frames.earns(written);
         }
@@ -217,9 +223,11 @@ impl WatchedIo {
     /// Reads what a client still sends, and drops it. Closing with data unread makes the kernel reset the
     /// connection, and the reset overtakes the answer that says why (RFC 9112 §9.6).
     ///
-    /// A client that has sent nothing more is not waited for, unless a body has yet to come.
+    /// A client that has sent nothing more is not waited for, unless a body has yet to come and the answer
+    /// was so large that it may be on its way still.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let is_within_body = matches!(&self.along, Along::Http1(framing) if framing.is_within_body());
+        let is_awaited = matches!(&self.along, Along::Http1(framing) if framing.is_within_body())
+            && self.written > TAKEN_AT_ONCE;
         let begin = || Linger { end: Box::pin(tokio::time::sleep(LINGER)), read: 0 };
         let mut unread = [0; 4096];
         loop {
@@ -232,7 +240,7 @@ impl WatchedIo {
                         return Poll::Ready(());
                     }
                 }
-                Poll::Pending if is_within_body || self.linger.is_some() => {
+                Poll::Pending if is_awaited || self.linger.is_some() => {
                     return self.linger.get_or_insert_with(begin).end.as_mut().poll(cx);
                 }
                 Poll::Ready(_) | Poll::Pending => return Poll::Ready(()),
