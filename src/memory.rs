@@ -169,12 +169,9 @@ impl Hold {
     /// Holds exactly so many bytes, whether the budget has them or not: for what is there already, and is
     /// bounded by other means.
     pub fn set(&mut self, bytes: u64) {
-        let ledger = &*self.memory.0;
-        for counter in [&ledger.used, ledger.of(self.what)] {
-            match bytes.checked_sub(self.bytes) {
-                Some(more) => counter.fetch_add(more, Ordering::Relaxed),
-                None => counter.fetch_sub(self.bytes - bytes, Ordering::Relaxed),
-            };
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => self.memory.take(self.what, more),
+            None => self.memory.give_back(self.what, self.bytes - bytes),
         }
         self.bytes = bytes;
     }

@@ -61,15 +61,18 @@ pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// Removes fields that some origins read as another one because `_` and `-` are the same to them
 /// (CVE-2025-64484): those whose name is one that `is_meant` with dashes for underscores.
-pub fn strip_twins(headers: &mut HeaderMap, is_meant: impl Fn(&str) -> bool) {
-    let is_twin = |name: &&HeaderName| {
-        let name = name.as_str();
-        name.contains('_') && is_meant(&name.replace('_', "-"))
-    };
+pub fn strip_twins(headers: &mut HeaderMap, is_meant: impl Fn(&HeaderName) -> bool) {
+    let is_twin = |name: &&HeaderName| dashed(name).is_some_and(|dashed| is_meant(&dashed));
     let twins: smallvec::SmallVec<[HeaderName; 2]> = headers.keys().filter(is_twin).cloned().collect();
     for name in twins {
         headers.remove(name);
     }
+}
+
+/// A name that has underscores, with dashes for them.
+fn dashed(name: &HeaderName) -> Option<HeaderName> {
+    let name = name.as_str();
+    name.contains('_').then(|| HeaderName::from_bytes(name.replace('_', "-").as_bytes()).ok()).flatten()
 }
 
 /// The pairs of all `Cookie` fields, as they are but for the blanks around them (RFC 6265 §4.2.1).
@@ -167,28 +170,22 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// proxy may say it. Who merged it into the head would frame, route or authenticate another request than we
 /// have passed on (RFC 9110 §6.5.1). Some origins take `_` for `-`, so here they are the same.
 pub fn is_smuggled(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    let dashed;
-    let name = if name.contains('_') {
-        dashed = name.replace('_', "-");
-        &dashed
-    } else {
-        name
-    };
+    let dashed = dashed(name);
+    let name = dashed.as_ref().unwrap_or(name);
     belongs_in_head(name) || is_of_proxies(name)
 }
 
 /// Whether a field counts only in a head (RFC 9110 §6.5.1): what frames or routes a message, says who sends
 /// it, changes what is asked for or how the answer is kept, tells how to read the content, or concerns one
 /// connection.
-pub fn belongs_in_head(name: &str) -> bool {
-    name.starts_with("if-")
+pub fn belongs_in_head(name: &HeaderName) -> bool {
+    is_hop_by_hop(name)
+        || name.as_str().starts_with("if-")
         || matches!(
-            name,
+            name.as_str(),
             "age"
                 | "authorization"
                 | "cache-control"
-                | "connection"
                 | "content-encoding"
                 | "content-length"
                 | "content-range"
@@ -198,21 +195,13 @@ pub fn belongs_in_head(name: &str) -> bool {
                 | "expect"
                 | "expires"
                 | "host"
-                | "http2-settings"
-                | "keep-alive"
                 | "location"
                 | "max-forwards"
                 | "pragma"
-                | "proxy-authenticate"
-                | "proxy-authorization"
-                | "proxy-connection"
                 | "range"
                 | "retry-after"
                 | "set-cookie"
-                | "te"
                 | "trailer"
-                | "transfer-encoding"
-                | "upgrade"
                 | "vary"
                 | "via"
                 | "www-authenticate"
@@ -220,7 +209,8 @@ pub fn belongs_in_head(name: &str) -> bool {
 }
 
 /// Whether it is for a trusted proxy alone to say this of a request.
-pub fn is_of_proxies(name: &str) -> bool {
+pub fn is_of_proxies(name: &HeaderName) -> bool {
+    let name = name.as_str();
     name.starts_with("x-forwarded-")
         || matches!(
             name,
@@ -323,7 +313,7 @@ mod tests {
         ] {
             assert_eq!(is_smuggled(&HeaderName::from_static(name)), smuggled, "{name}");
         }
-        assert!(!belongs_in_head("x-request-id"), "a gRPC server may say so at the end");
+        assert!(!belongs_in_head(&X_REQUEST_ID), "a gRPC server may say so at the end");
     }
 
     #[test]

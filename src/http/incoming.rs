@@ -201,8 +201,8 @@ impl Incoming {
             }
             Side::Client => {}
             Side::Upstream => {
-                let wrong = |name: &&HeaderName| fields::belongs_in_head(name.as_str());
-                let wrong: Vec<HeaderName> = trailers.keys().filter(wrong).cloned().collect();
+                let wrong = trailers.keys().filter(|name| fields::belongs_in_head(name));
+                let wrong: Vec<HeaderName> = wrong.cloned().collect();
                 for name in wrong {
                     trailers.remove(name);
                 }

@@ -215,8 +215,9 @@ async fn serve(mut io: Box<WatchedIo>, connection: Arc<Connection>) {
                 // In a box, so that the task of a connection that rests is small; and in a block, whose end
                 // frees the box.
                 let mut served = Box::new(served.with_upgrades());
+                let rests = || connection.lending.is_taken_back() || watched.takes_rest();
                 let driven =
-                    drive(Pin::new(&mut *served), watched, |served| served.graceful_shutdown()).await;
+                    drive(Pin::new(&mut *served), watched, rests, |served| served.graceful_shutdown()).await;
                 (driven, served.into_parts())
             };
             let remainder = connection.lending.remainder();
@@ -236,7 +237,7 @@ async fn serve(mut io: Box<WatchedIo>, connection: Arc<Connection>) {
             // In a box, for it is large, and would be kept room for in every connection's task.
             let io = TokioIo::new(io);
             let mut served = Box::pin(http2_builder(&connection.context).serve_connection(io, requests));
-            drive(served.as_mut(), watched, |served| served.graceful_shutdown()).await;
+            drive(served.as_mut(), watched, || false, |served| served.graceful_shutdown()).await;
         }
     }
 }
@@ -274,18 +275,19 @@ async fn rest<S>(
 ) -> Option<Box<WatchedIo>> {
     let http1::Parts { io, mut read_buf, .. } = parts;
     let mut io = io.into_inner();
-    let read_ahead = remainder.is_some();
-    if let Some(remainder) = remainder {
-        let _slow = connection.slot.slow_responses.hold();
-        // Not a slice of hyper's buffer.
-        read_buf = Bytes::copy_from_slice(&read_buf);
-        io.write_out(remainder).await?;
-    }
-    if !read_ahead && !read_buf.is_empty() && io.is_within_head() {
-        await_head(&mut io, read_buf, connection).await;
-    } else {
-        // A whole request perhaps, which waited for its turn; or nothing.
-        io.read_first(read_buf);
+    match remainder {
+        Some(remainder) => {
+            let _slow = connection.slot.slow_responses.hold();
+            // Not a slice of hyper's buffer.
+            read_buf = Bytes::copy_from_slice(&read_buf);
+            io.write_out(remainder).await?;
+            // A request perhaps, which waited for its turn.
+            io.read_first(read_buf);
+        }
+        None if io.is_within_head() && !read_buf.is_empty() => {
+            await_head(&mut io, read_buf, connection).await
+        }
+        None => io.read_first(read_buf),
     }
     Some(io)
 }
@@ -324,6 +326,7 @@ enum Driven<E> {
 async fn drive<C, E>(
     mut connection: Pin<&mut C>,
     watched: &Watched,
+    rests: impl Fn() -> bool,
     mut drain: impl FnMut(Pin<&mut C>),
 ) -> Driven<E>
 where
@@ -349,7 +352,7 @@ where
             Order::End => return Poll::Ready(Driven::Ended(None)),
         }
         let polled = connection.as_mut().poll(cx);
-        if polled.is_pending() && watched.takes_rest() {
+        if polled.is_pending() && rests() {
             return Poll::Ready(Driven::Rests);
         }
         polled.map(|ended| Driven::Ended(ended.err()))

@@ -86,11 +86,6 @@ impl InFlight {
         self.connection.watched.cut();
     }
 
-    /// The connection it is on.
-    pub(super) fn connection(&self) -> Arc<Connection> {
-        self.connection.clone()
-    }
-
     /// What lends the response's body.
     pub(super) fn lending(&self) -> &Lending {
         &self.connection.lending
@@ -103,6 +98,12 @@ impl InFlight {
             self.lending().lend(std::mem::take(body), self.persists && !close);
         }
         lends
+    }
+
+    /// hyper has had all of the body that was lent, or wants no more of it.
+    pub(super) fn lent_all(self) {
+        let connection = self.connection.clone();
+        connection.lending.ended(self);
     }
 
     /// And whether the connection may carry another request after this one.

@@ -26,7 +26,6 @@ use crate::net::Io;
 use self::along::{Along, Handshake};
 use super::exchange::Connection;
 use super::framing::Framing;
-use super::phase::Rest;
 use super::watch::{Order, Phase, Watched};
 
 /// How much is read at once where hyper does not read.
@@ -362,7 +361,7 @@ impl AsyncWrite for WatchedIo {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.watched.rest() == Rest::Told {
+        if this.connection.as_ref().is_some_and(|connection| connection.lending.is_taken_back()) {
             return Poll::Pending; // What hyper believes to have written is not.
         }
         ready!(this.poll_interim(cx))?;

@@ -133,7 +133,7 @@ impl Lending {
 
     /// hyper has had all of it, or wants no more. The request is in flight for longer where it is ours to
     /// finish.
-    pub(super) fn is_over(&self, in_flight: InFlight) {
+    pub(super) fn ended(&self, in_flight: InFlight) {
         let mut loan = self.loan();
         let Some(loan) = loan.as_mut() else { return };
         loan.is_over = true;
@@ -182,6 +182,11 @@ impl Lending {
         loan.given.clear();
         loan.unsent = Some(unsent);
         true
+    }
+
+    /// Whether something was taken back, so that hyper is to be let go.
+    pub(super) fn is_taken_back(&self) -> bool {
+        self.is_lent.load(Ordering::Relaxed) && self.loan().as_ref().is_some_and(|loan| loan.unsent.is_some())
     }
 
     /// What was taken back, to write it. Whatever else was lent is over: hyper is gone.
@@ -245,14 +250,14 @@ mod tests {
                 skip -= skipped;
                 IoSlice::new(&buf[skipped..])
             });
-            assert!(lending.take_back(&left));
+            assert!(!lending.is_taken_back() && lending.take_back(&left) && lending.is_taken_back());
             let pended = lending.poll_frame(&mut Context::from_waker(Waker::noop()));
             assert!(pended.is_pending(), "hyper gets no more");
             lending.flushed();
             let remainder = lending.remainder().unwrap();
             assert!(remainder.persists);
             assert_eq!(all(remainder), [&bufs[taken..], b"ghi"].concat());
-            assert!(lending.remainder().is_none());
+            assert!(!lending.is_taken_back() && lending.remainder().is_none());
         }
     }
 

@@ -123,8 +123,7 @@ impl Drop for Outgoing {
         if self.is_lent
             && let Some(in_flight) = self.in_flight.take()
         {
-            let connection = in_flight.connection();
-            connection.lending.is_over(in_flight);
+            in_flight.lent_all();
         }
     }
 }

@@ -25,28 +25,6 @@ impl Phase {
     }
 }
 
-/// Whether a connection should free what it does not need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Rest {
-    /// No.
-    Unasked = 0,
-    /// If it can.
-    Asked = 1,
-    /// Yes.
-    Told = 2,
-}
-
-impl Rest {
-    pub(super) const fn of(number: u8) -> Self {
-        match number {
-            0 => Self::Unasked,
-            1 => Self::Asked,
-            _ => Self::Told,
-        }
-    }
-}
-
 /// What the watchman wants of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]

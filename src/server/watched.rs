@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
-use super::phase::{Order, Phase, Rest};
+use super::phase::{Order, Phase};
 use super::watch::{Limits, ListenerId, Shared, TICK};
 
 /// After how many ticks a connection rests that is idle, or whose client takes its time over a head: soon, so
@@ -51,8 +51,8 @@ pub struct Watched {
     closing: AtomicBool,
     /// Whether the last request had a body.
     body: AtomicBool,
-    /// Whether the connection should free what it does not need: a [`Rest`].
-    rest: AtomicU8,
+    /// Whether the connection should free what it does not need, if it can.
+    rest: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -79,7 +79,7 @@ impl Watched {
             told: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             body: AtomicBool::new(false),
-            rest: AtomicU8::new(Rest::Unasked as u8),
+            rest: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
     }
@@ -254,24 +254,10 @@ impl Watched {
         }
     }
 
-    /// Whether the connection is to rest.
-    pub fn rest(&self) -> Rest {
-        Rest::of(self.rest.load(Ordering::Relaxed))
-    }
-
-    /// The connection rests next, whatever it is doing.
-    pub fn must_rest(&self) {
-        self.rest.store(Rest::Told as u8, Ordering::Relaxed);
-    }
-
     /// Whether the connection should rest now: it is idle, or in the middle of a head, and has been for a
-    /// while, or it must. Says so once.
+    /// while. Says so once.
     pub fn takes_rest(&self) -> bool {
-        let rest = self.rest();
-        if rest != Rest::Unasked {
-            self.rest.store(Rest::Unasked as u8, Ordering::Relaxed);
-        }
-        rest == Rest::Told || rest == Rest::Asked && self.is_at_rest()
+        self.rest.load(Ordering::Relaxed) && self.rest.swap(false, Ordering::Relaxed) && self.is_at_rest()
     }
 
     /// Whether nothing is being read, served or written. After a body one cannot know from here: an answer
@@ -322,7 +308,7 @@ impl Watched {
     fn suggest_rest(&self, tick: u32) {
         let passed = tick.wrapping_sub(self.since.load(Ordering::Relaxed));
         if passed == REST && self.is_at_rest() && !self.http2.load(Ordering::Relaxed) {
-            self.rest.store(Rest::Asked as u8, Ordering::Relaxed);
+            self.rest.store(true, Ordering::Relaxed);
             self.wake();
         }
     }

@@ -64,5 +64,7 @@ pub(super) fn strip(names: &[HeaderName], headers: &mut HeaderMap) {
     for name in names {
         headers.remove(name);
     }
-    fields::strip_twins(headers, |dashed| names.iter().any(|ours| ours.as_str().replace('_', "-") == dashed));
+    let is_one =
+        |dashed: &HeaderName| names.iter().any(|ours| ours.as_str().replace('_', "-") == dashed.as_str());
+    fields::strip_twins(headers, is_one);
 }

@@ -142,7 +142,7 @@ impl Slot {
     /// A slot under this key.
     pub(super) fn new(key: &[u8], held: Contents, gauges: &Arc<Gauges>) -> Arc<Self> {
         let weight = u32::try_from(held.weight() + key.len()).unwrap_or(u32::MAX);
-        gauges.entries.add(i64::try_from(held.count()).unwrap_or(i64::MAX));
+        gauges.entries.add(signed(held.count()));
         gauges.bytes.add(i64::from(weight));
         // It was asked for room before.
         gauges.memory.take(Use::Stored, weight.into());
@@ -224,7 +224,7 @@ impl Slot {
     /// its bytes count until it does.
     pub(super) fn retire(&self) {
         if !self.retired.swap(true, Ordering::Relaxed) {
-            self.gauges.entries.add(-i64::try_from(self.count()).unwrap_or(i64::MAX));
+            self.gauges.entries.add(-signed(self.count()));
         }
     }
 }
@@ -234,7 +234,7 @@ impl Drop for Slot {
         self.gauges.bytes.add(-i64::from(self.weight));
         self.gauges.memory.give_back(Use::Stored, self.weight.into());
         if !self.retired.load(Ordering::Relaxed) {
-            self.gauges.entries.add(-i64::try_from(self.count()).unwrap_or(i64::MAX));
+            self.gauges.entries.add(-signed(self.count()));
             let now = clock::now().wall;
             for entry in self.entries().chain(self.repeats().iter().map(|repeat| &repeat.entry)) {
                 self.gauges.evictions.add(Eviction::for_room(entry, now), 1);
@@ -242,6 +242,11 @@ impl Drop for Slot {
             self.gauges.evictions.add(Eviction::Size, self.partials().len());
         }
     }
+}
+
+/// A count as a gauge takes it.
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -21,7 +21,6 @@ impl WatchedIo {
     ) -> Poll<io::Result<usize>> {
         match &self.connection {
             Some(connection) if polled.is_pending() && connection.lending.take_back(bufs) => {
-                self.watched.must_rest();
                 Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()))
             }
             Some(_) | None => polled,
