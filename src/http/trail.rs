@@ -1,7 +1,9 @@
-//! What is noted about one request on its way, for its log line.
+//! What is noted about one request on its way, for its log line, and for layers that have to know what those
+//! within did: which endpoint was asked, whether anything was sent.
 //!
 //! It is shared and not an annotation on the response: a request whose client leaves has no response, and its
-//! log line must still tell how far it came. Without an access log there is no trail and layers note nothing.
+//! log line must still tell how far it came. Without an access log, and where no layer reads it, there is no
+//! trail and nothing is noted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -58,9 +60,11 @@ impl Trail {
         Self(None)
     }
 
-    /// Whether anything that is noted is kept.
-    pub const fn is_kept(&self) -> bool {
-        self.0.is_some()
+    /// Keeps what is noted from here on, for one who will read it.
+    pub fn keep(&mut self) {
+        if self.0.is_none() {
+            *self = Self::kept();
+        }
     }
 
     /// Notes something.

@@ -111,10 +111,8 @@ impl<S: Inner> Hedge<S> {
             hedging.answered(begun, &outcome);
             return outcome;
         };
-        if !request.trail.is_kept() {
-            // It tells where the first attempt went, which the second one avoids.
-            request.trail = Trail::kept();
-        }
+        // It tells where the first attempt went, which the second one avoids.
+        request.trail.keep();
         let (trail, copy) = (request.trail.clone(), request.again());
         let mut first = pin!(self.inner.send(request));
         let refused = tokio::select! {

@@ -38,10 +38,8 @@ impl<S: Inner> Quota<S> {
         let waited = clock::now().instant.saturating_duration_since(asked_at);
         let delayed = turn.due() > asked_at;
         pace.count(if delayed { Verdict::Delayed } else { Verdict::Passed });
-        if !request.trail.is_kept() {
-            // It tells whether the request was sent.
-            request.trail = Trail::kept();
-        }
+        // It tells whether the request was sent.
+        request.trail.keep();
         request.trail.note(|notes| {
             notes.turn_used = false;
             if delayed {

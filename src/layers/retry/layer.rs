@@ -14,7 +14,7 @@ use crate::clock;
 use crate::error::{Error, UpstreamError, UpstreamErrorKind};
 use crate::http::drain::drain;
 use crate::http::pause::asked_for;
-use crate::http::{Repeat, Request, RequestBody, Response, Trail};
+use crate::http::{Repeat, Request, RequestBody, Response};
 use crate::layers::budget::Budget;
 use crate::layers::{Boxed, Inner, always_ready, inner};
 use crate::memory::Memory;
@@ -115,9 +115,9 @@ impl<'a, S: Inner> Service<Request> for &'a Retry<S> {
                 rest: None,
             };
         }
-        if layer.elsewhere && !request.trail.is_kept() {
+        if layer.elsewhere {
             // An answer does not tell which endpoint gave it. Its trail does.
-            request.trail = Trail::kept();
+            request.trail.keep();
         }
         let timer = layer.attempt_timer(&mut request);
         // What may not be sent twice is not worth keeping: it is retried only where none of it was read.
@@ -300,9 +300,7 @@ impl<S: Inner> Retry<S> {
         if request.until().is_some_and(|deadline| deadline <= end) {
             return None;
         }
-        if !request.trail.is_kept() {
-            request.trail = Trail::kept();
-        }
+        request.trail.keep();
         Some(tokio::time::sleep_until(end))
     }
 }
