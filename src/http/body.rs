@@ -210,6 +210,11 @@ impl Body {
         }
     }
 
+    /// Whether it does not depend on this client: it is in memory, or others wait for it too.
+    pub const fn is_shared(&self) -> bool {
+        self.is_in_memory() || matches!(self.source, Source::Shared(_))
+    }
+
     /// Fails with [`UpstreamErrorKind::Deadline`] when it still waits for its source at that time.
     pub fn cut_at(&mut self, at: Instant) {
         self.cutoff = Cutoff::At(at);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY, UPGRADE};
-use http::{HeaderValue, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, STRICT_TRANSPORT_SECURITY, TRAILER, UPGRADE};
+use http::{HeaderMap, HeaderValue, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -78,6 +78,8 @@ pub(super) struct InFlight {
     has_body: bool,
     /// Whether the client takes another response on this connection.
     persists: bool,
+    /// Whether it knows chunks (RFC 9112 §7.1).
+    knows_chunks: bool,
 }
 
 impl InFlight {
@@ -92,12 +94,19 @@ impl InFlight {
     }
 
     /// Takes the response's body, to lend it, if that can be done.
-    pub(super) fn lend(&self, body: &mut Body, close: bool) -> bool {
-        let lends = self.connection.spoken == Spoken::Http1 && !self.has_body && Lending::takes(body);
-        if lends {
-            self.lending().lend(std::mem::take(body), self.persists && !close);
+    pub(super) fn lend(&self, body: &mut Body, headers: &HeaderMap, close: bool) -> bool {
+        let may = self.connection.spoken == Spoken::Http1 && !self.has_body && Lending::takes(body);
+        if !may {
+            return false;
         }
-        lends
+        // As hyper frames it (RFC 9112 §6).
+        let is_chunked = body.size_hint().exact().is_none();
+        let differs = |name| headers.contains_key(name);
+        if is_chunked && (!self.knows_chunks || differs(CONTENT_LENGTH) || differs(TRAILER)) {
+            return false;
+        }
+        self.lending().lend(std::mem::take(body), is_chunked, self.persists && !close);
+        true
     }
 
     /// hyper has had all of the body that was lent, or wants no more of it.
@@ -112,10 +121,10 @@ impl InFlight {
         let count = connection.watched.request_begins(has_body);
         // RFC 9112 §9.3; a list with more in it may be of one that does not.
         let keep_alive = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
-        let persists =
-            request.version() == Version::HTTP_11 && request.headers().get(CONNECTION).is_none_or(keep_alive);
+        let knows_chunks = request.version() == Version::HTTP_11;
+        let persists = knows_chunks && request.headers().get(CONNECTION).is_none_or(keep_alive);
         let goes_on = count < connection.context.border.server.max_requests_per_connection;
-        (Self { connection: connection.clone(), has_body, persists }, goes_on)
+        (Self { connection: connection.clone(), has_body, persists, knows_chunks }, goes_on)
     }
 }
 

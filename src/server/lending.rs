@@ -1,17 +1,17 @@
-//! A response body that is in memory, lent to hyper piece by piece, so that what a client does not take at
-//! once can be written without hyper.
+//! A response body that is in memory, or that several clients wait for, lent to hyper piece by piece, so that
+//! what a client does not take at once can be written without hyper.
 //!
 //! hyper keeps its two buffers of 8 KiB for as long as it has something to write. When the socket takes no
 //! more, what hyper could not write is taken back: hyper is told that all of it was written, gets no more of
-//! the body, and is let go. The rest is written from where it is stored. To build hyper anew for the next
-//! request costs little beside a body that is larger than a socket's buffer.
+//! the body, and is let go. The rest is written from where it is stored, or as it arrives. To build hyper
+//! anew for the next request costs little beside a body that is larger than a socket's buffer.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
@@ -24,9 +24,8 @@ use super::exchange::InFlight;
 /// What is smaller the kernel takes at once.
 const LENT_MIN_BYTES: u64 = 32 * 1024;
 
-/// How many pieces of a body hyper is thought not to have written yet: it takes no other before it has less
-/// than a buffer's size.
-const GIVEN_MAX: usize = 2;
+/// How many pieces of a body hyper has that it has not written yet, at most.
+const GIVEN_MAX: usize = 16;
 
 /// How much may be copied of what hyper has to write and no piece has: the head.
 const COPIED_MAX_BYTES: usize = 4096;
@@ -44,8 +43,10 @@ struct Loan {
     body: Body,
     /// The last pieces that hyper was given.
     given: VecDeque<Bytes>,
-    /// Whether hyper has had all of the body, or has given it up.
+    /// Whether hyper has had all of the body, or has given it up, before anything was taken back.
     is_over: bool,
+    /// Whether it goes in chunks, for nobody knew its length (RFC 9112 §7.1).
+    is_chunked: bool,
     /// What was taken back.
     unsent: Option<VecDeque<Bytes>>,
     in_flight: Option<InFlight>,
@@ -57,22 +58,30 @@ struct Loan {
 pub(super) struct Remainder {
     unsent: VecDeque<Bytes>,
     body: Body,
+    /// Whether what is left of the body goes in chunks, and the last one has yet to.
+    is_chunked: bool,
     in_flight: Option<InFlight>,
     /// Whether another request may follow.
     pub(super) persists: bool,
 }
 
 impl Remainder {
-    /// The next bytes, and whether there are any.
-    pub(super) fn next(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+    /// The next bytes, and whether there are any. Trailers are left out, as hyper does where no `Trailer` has
+    /// told of them.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         if let Some(unsent) = self.unsent.pop_front() {
-            return Some(unsent);
+            return Poll::Ready(Some(Ok(unsent)));
         }
-        match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
-            // What is in memory neither fails nor is waited for.
-            Poll::Ready(Some(Err(_)) | None) | Poll::Pending => None,
-        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?;
+        Poll::Ready(match frame.and_then(|frame| frame.into_data().ok()) {
+            Some(data) if self.is_chunked => {
+                let size = format!("{:X}\r\n", data.len());
+                self.unsent.extend([data, Bytes::from_static(b"\r\n")]);
+                Some(Ok(size.into()))
+            }
+            None if std::mem::take(&mut self.is_chunked) => Some(Ok(Bytes::from_static(b"0\r\n\r\n"))),
+            data => data.map(Ok),
+        })
     }
 
     /// All of it was written.
@@ -82,17 +91,18 @@ impl Remainder {
 }
 
 impl Lending {
-    /// Whether such a body is lent: its length is known, and all of it is there.
+    /// Whether such a body is lent, for it may be a large one.
     pub(super) fn takes(body: &Body) -> bool {
-        body.is_in_memory() && body.size_hint().exact().is_some_and(|length| length >= LENT_MIN_BYTES)
+        body.is_shared() && body.size_hint().exact().is_none_or(|length| length >= LENT_MIN_BYTES)
     }
 
     /// A response's body from here on. `persists` is whether another request may follow on the connection.
-    pub(super) fn lend(&self, body: Body, persists: bool) {
+    pub(super) fn lend(&self, body: Body, is_chunked: bool, persists: bool) {
         let loan = Loan {
             body,
-            given: VecDeque::with_capacity(GIVEN_MAX),
+            given: VecDeque::new(),
             is_over: false,
+            is_chunked,
             unsent: None,
             in_flight: None,
             persists,
@@ -136,13 +146,15 @@ impl Lending {
     pub(super) fn ended(&self, in_flight: InFlight) {
         let mut loan = self.loan();
         let Some(loan) = loan.as_mut() else { return };
-        loan.is_over = true;
         let given_up = match loan.unsent {
             Some(_) => {
                 loan.in_flight = Some(in_flight);
                 None
             }
-            None => Some((std::mem::take(&mut loan.body), in_flight)),
+            None => {
+                loan.is_over = true;
+                Some((std::mem::take(&mut loan.body), in_flight))
+            }
         };
         drop(given_up);
     }
@@ -195,8 +207,8 @@ impl Lending {
             return None;
         }
         let loan = self.loan().take()?;
-        let Loan { body, unsent, in_flight, persists, .. } = *loan;
-        Some(Remainder { unsent: unsent?, body, in_flight, persists })
+        let Loan { body, unsent, in_flight, persists, is_over, is_chunked, .. } = *loan;
+        Some(Remainder { unsent: unsent?, body, is_chunked: is_chunked && !is_over, in_flight, persists })
     }
 
     fn loan(&self) -> MutexGuard<'_, Option<Box<Loan>>> {
@@ -216,23 +228,30 @@ mod tests {
 
     use super::*;
 
+    fn cx() -> Context<'static> {
+        Context::from_waker(Waker::noop())
+    }
+
     fn give(lending: &Lending) -> Bytes {
-        match lending.poll_frame(&mut Context::from_waker(Waker::noop())) {
+        match lending.poll_frame(&mut cx()) {
             Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap(),
             polled => panic!("{polled:?}"),
         }
     }
 
     fn all(mut remainder: Remainder) -> Vec<u8> {
-        let mut cx = Context::from_waker(Waker::noop());
-        std::iter::from_fn(|| remainder.next(&mut cx)).flatten().collect()
+        let next = || match remainder.poll_next(&mut cx()) {
+            Poll::Ready(next) => next.transpose().unwrap(),
+            Poll::Pending => panic!("it is all there"),
+        };
+        std::iter::from_fn(next).flatten().collect()
     }
 
     fn lending(chunks: &[&'static [u8]]) -> Lending {
         let lending = Lending::default();
         let chunks: Vec<_> = chunks.iter().map(|chunk| Bytes::from_static(chunk)).collect();
         let length = chunks.iter().map(Bytes::len).sum::<usize>() as u64;
-        lending.lend(Body::chunks(crate::http::Chunks::new(chunks.into(), 0, length)), true);
+        lending.lend(Body::chunks(crate::http::Chunks::new(chunks.into(), 0, length)), false, true);
         lending
     }
 
@@ -251,7 +270,7 @@ mod tests {
                 IoSlice::new(&buf[skipped..])
             });
             assert!(!lending.is_taken_back() && lending.take_back(&left) && lending.is_taken_back());
-            let pended = lending.poll_frame(&mut Context::from_waker(Waker::noop()));
+            let pended = lending.poll_frame(&mut cx());
             assert!(pended.is_pending(), "hyper gets no more");
             lending.flushed();
             let remainder = lending.remainder().unwrap();
@@ -259,6 +278,19 @@ mod tests {
             assert_eq!(all(remainder), [&bufs[taken..], b"ghi"].concat());
             assert!(!lending.is_taken_back() && lending.remainder().is_none());
         }
+    }
+
+    /// RFC 9112 §7.1.
+    #[test]
+    fn what_has_begun_in_chunks_ends_in_chunks() {
+        let lending = Lending::default();
+        let chunks: Vec<_> = ["abc", "0123456789abcdef"].map(Bytes::from).into();
+        lending.lend(Body::chunks(crate::http::Chunks::new(chunks.into(), 0, 19)), true, true);
+        let first = give(&lending);
+        let left = [b"3\r\n".as_slice(), &first, b"\r\n"].map(IoSlice::new);
+        assert!(lending.take_back(&left));
+        let written = all(lending.remainder().unwrap());
+        assert_eq!(written.escape_ascii().to_string(), r"3\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n");
     }
 
     #[test]
@@ -275,7 +307,7 @@ mod tests {
     fn nothing_is_lent_for_longer_than_it_takes() {
         let lending = Lending::default();
         assert!(!lending.take_back(&[IoSlice::new(b"abc")]));
-        lending.lend(Body::full("abc"), true);
+        lending.lend(Body::full("abc"), false, true);
         assert_eq!(give(&lending), "abc");
         lending.flushed();
         assert!(lending.is_end_stream());

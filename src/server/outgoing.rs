@@ -42,7 +42,7 @@ impl Outgoing {
         in_flight: Option<InFlight>,
     ) -> http::Response<Self> {
         let ResponseParts { status, headers, mut body, .. } = response.into_parts();
-        let is_lent = in_flight.as_ref().is_some_and(|in_flight| in_flight.lend(&mut body, close));
+        let is_lent = in_flight.as_ref().is_some_and(|in_flight| in_flight.lend(&mut body, &headers, close));
         let mut outgoing = http::Response::new(Self { body, is_lent, spoken, rest: Bytes::new(), in_flight });
         *outgoing.status_mut() = status;
         *outgoing.headers_mut() = headers;
@@ -78,12 +78,12 @@ impl http_body::Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if let Some(lending) = self.lending() {
-            return lending.poll_frame(cx);
-        }
         match self.spoken {
             Spoken::Http1 => {
-                let polled = Pin::new(&mut self.body).poll_frame(cx);
+                let polled = match self.lending() {
+                    Some(lending) => lending.poll_frame(cx),
+                    None => Pin::new(&mut self.body).poll_frame(cx),
+                };
                 if let (Poll::Ready(Some(Err(_))), Some(in_flight)) = (&polled, &self.in_flight) {
                     in_flight.cut();
                 }

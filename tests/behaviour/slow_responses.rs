@@ -1,7 +1,9 @@
 //! Clients that take their time over a stored response: they cost little, and miss nothing of it.
 
+use std::sync::LazyLock;
+
 use super::limits::assert_nothing_is_held;
-use crate::support::{Client, Gateway, Origin, Reply, get};
+use crate::support::{Client, Gate, Gateway, Origin, Reply, get};
 
 const GAUGE: &str = "forebay_connections_in_slow_response";
 
@@ -135,4 +137,146 @@ async fn a_gateway_that_ends_writes_what_is_left() {
     assert!(answer.complete && answer.body == body(), "the same bytes");
     assert!(client.rest().await.is_empty());
     assert_eq!(gateway.ended().await, Some(0));
+}
+
+/// The large response of a slow origin, whose last byte waits for the gate; in chunks of uneven sizes, or
+/// with its length.
+fn arriving(chunked: bool, last: &Gate) -> Reply {
+    let fresh = [("cache-control", "max-age=600")];
+    let reply = if chunked {
+        let (mut chunks, mut left, mut size) = (Vec::new(), TEXT.as_str(), 1);
+        while !left.is_empty() {
+            let (chunk, rest) = left.split_at(size.min(left.len()));
+            chunks.push(chunk);
+            (left, size) = (rest, size % 100_000 * 7 + 1);
+        }
+        Reply::chunked(200, &fresh, &chunks)
+    } else {
+        Reply::new(200, &fresh, TEXT.as_str())
+    };
+    let bytes = reply.len();
+    reply.pause_after(bytes - 1, last)
+}
+
+/// Says where it is, in letters.
+static TEXT: LazyLock<String> =
+    LazyLock::new(|| (0..LENGTH / 8).map(|number| format!("{number:08}")).collect());
+
+/// A gateway whose origin answers `/large` so.
+async fn gateway_before(answer: impl Fn() -> Reply + Send + Sync + 'static) -> (Origin, Gateway) {
+    let origin = Origin::start(move |request, _| match request.target() {
+        "/large" => answer(),
+        _ => Reply::ok("small"),
+    })
+    .await;
+    let config = Gateway::config(origin.address, "", "[route.cache]\nenabled = true\n")
+        .replace("[server]\n", "[cache]\nmax_object = \"16MiB\"\n[server]\n");
+    (origin, Gateway::start(&config))
+}
+
+async fn nearly_arrived(gateway: &Gateway) {
+    let filling = [("use", "filling")];
+    gateway.wait_for("forebay_memory_bytes", &filling, |bytes| bytes > LENGTH as f64 * 0.99).await;
+}
+
+/// Clients that wait for one response together: those who are slow cost as little as with a stored one, and
+/// are given the same bytes.
+#[tokio::test]
+async fn a_response_that_arrives_while_it_is_taken_slowly_is_whole() {
+    for chunked in [false, true] {
+        let last = Gate::new();
+        let (origin, gateway) = gateway_before({
+            let last = last.clone();
+            move || arriving(chunked, &last)
+        })
+        .await;
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let mut client = Client::with_little_room(gateway.address).await;
+            client.write(format!("{LARGE}{SMALL}")).await;
+            clients.push(client);
+        }
+        nearly_arrived(&gateway).await;
+        slow(&gateway, 3.0).await;
+        // One that comes late, takes all there is, and asks for more while it waits for the last byte.
+        let mut eager = Client::with_little_room(gateway.address).await;
+        eager.write(LARGE).await;
+        slow(&gateway, 4.0).await;
+        let mut taken = all_but_the_last(&mut eager).await;
+        eager.write(SMALL).await;
+        last.open();
+        for client in &mut clients {
+            let answer = client.response().await;
+            assert!(answer.complete && answer.body == TEXT.as_bytes(), "the same bytes");
+            assert_eq!(client.response().await.text(), "small");
+            client.write(SMALL).await;
+            assert_eq!(client.response().await.text(), "small");
+        }
+        while !taken.ends_with(b"small") {
+            taken.extend(eager.some().await);
+        }
+        assert_eq!(origin.asked().iter().filter(|asked| asked.request.target() == "/large").count(), 1);
+        drop((clients, eager));
+        assert_nothing_is_held(&gateway).await;
+    }
+}
+
+/// Takes all of a response that has arrived.
+async fn all_but_the_last(client: &mut Client) -> Vec<u8> {
+    let mut taken = Vec::new();
+    let near_the_end = &TEXT.as_bytes()[LENGTH - 40..LENGTH - 1];
+    while !taken.windows(near_the_end.len()).rev().take(100).any(|bytes| bytes == near_the_end) {
+        taken.extend(client.some().await);
+    }
+    taken
+}
+
+/// It is known to have left although there is nothing to write to it, and although others still wait.
+#[tokio::test]
+async fn a_client_that_leaves_before_the_origin_has_answered_has_left() {
+    let last = Gate::new();
+    let (_origin, gateway) = gateway_before({
+        let last = last.clone();
+        move || arriving(false, &last)
+    })
+    .await;
+    let mut leaves = Client::with_little_room(gateway.address).await;
+    leaves.write(LARGE).await;
+    let mut stays = Client::with_little_room(gateway.address).await;
+    stays.write(LARGE).await;
+    slow(&gateway, 2.0).await;
+    all_but_the_last(&mut leaves).await;
+    drop(leaves);
+    slow(&gateway, 1.0).await;
+    let aborted = [("reason", "aborted")];
+    gateway.wait_for("forebay_responses_incomplete_total", &aborted, |count| count == 1.0).await;
+    last.open();
+    assert!(stays.response().await.body == TEXT.as_bytes(), "the same bytes");
+    drop(stays);
+    assert_nothing_is_held(&gateway).await;
+}
+
+/// RFC 9112 §8: what breaks at its end does not look whole.
+#[tokio::test]
+async fn a_response_that_breaks_while_it_is_taken_slowly_is_not_whole() {
+    for chunked in [false, true] {
+        let last = Gate::new();
+        let (_origin, gateway) = gateway_before({
+            let last = last.clone();
+            move || {
+                let reply = arriving(chunked, &last);
+                let bytes = reply.len();
+                reply.cut_after(bytes - 1)
+            }
+        })
+        .await;
+        let mut client = Client::with_little_room(gateway.address).await;
+        client.write(LARGE).await;
+        slow(&gateway, 1.0).await;
+        last.open();
+        let answer = client.response().await;
+        assert!(!answer.complete && TEXT.as_bytes().starts_with(&answer.body));
+        slow(&gateway, 0.0).await;
+        assert_nothing_is_held(&gateway).await;
+    }
 }
