@@ -24,7 +24,9 @@
 //! | paths that are read in two ways | normalised once, before all else; or 400 | RFC 3986 §6.2.2 | `hostile::target::paths`, `hostile::target::no_spelling_gets_past_a_guard`, `hostile::target::paths_by_other_rules`, `hostile::target::forms_of_targets` |
 //! | `Expect`, `Upgrade`, `CONNECT`, what comes behind them | refused, or sent on in one form | RFC 9110 §7.8, §10.1.1 | `hostile::semantics::expectations`, `hostile::semantics::upgrades`, `hostile::semantics::what_follows_on_the_connection` |
 //! | a tunnel that is none | only after a 101 that answers the challenge | RFC 6455 §4.1 | `behaviour::forwarding::a_switch_that_answers_no_challenge_is_no_tunnel`, `behaviour::forwarding::an_unasked_switch_is_a_bad_answer` |
-//! | HTTP/2 that becomes another HTTP/1.1 | malformed streams are reset | RFC 9113 §8 | `hostile::http2::malformed_fields`, `hostile::http2::malformed_targets`, `hostile::http2::malformed_bodies` |
+//! | HTTP/2 that becomes another HTTP/1.1 | malformed streams are reset | RFC 9113 §8 | `hostile::http2::malformed_fields`, `hostile::http2::malformed_targets`, `hostile::http2::malformed_bodies`, `hostile::blocks::malformed_fields_before_a_cut` |
+//! | fragments in paths, pseudo-header fields in trailers | 400, or the stream is reset | RFC 9113 §8.1, §8.3.1 | `hostile::blocks::fragments_in_paths`, `hostile::blocks::pseudo_header_fields_in_trailers` |
+//! | field blocks that two decoders read in two ways | the connection ends | RFC 9113 §4.3 | `hostile::blocks::blocks_that_are_not_decoded`, `hostile::blocks::the_connection_goes_on` |
 //! | trailers that frame, route or authenticate | 400, the origin's request is cut | RFC 9110 §6.5.1, RFC 9113 §8.1 | `hostile::trailers::what_may_not`, `hostile::trailers::what_may_not_in_http2`, `hostile::trailers::nothing_of_the_kind_passes_between_two_that_speak_http2` |
 //! | a body that breaks off | the origin's is never completed | RFC 9112 §8 | `hostile::limits::bodies_that_end_early`, `faults::cache::the_client_breaks_off_after_every_byte` |
 //! | any bytes at all | fuzzed, over a connection in memory | | `fuzz::the_corpus_finds_nothing` |

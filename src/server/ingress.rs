@@ -25,6 +25,7 @@ use crate::http::{
 use crate::plan::ServerPlan;
 
 use super::client_address::{self, Trusted};
+use super::frames;
 use super::pretence;
 use super::tls::ByName;
 
@@ -182,7 +183,10 @@ impl Screened {
             bytes += name.as_str().len() + value.len() + 4;
             special = special || is_special(name);
             if version >= Version::HTTP_2 && is_padded(value) {
-                return Err(ClientError::BadRequest("padded_field_value"));
+                return Err(ClientError::BadRequest(match name.as_str() {
+                    frames::FRAGMENT => frames::FRAGMENT,
+                    _ => "padded_field_value",
+                }));
             }
         }
         if bytes > server.max_header_bytes {

@@ -111,7 +111,7 @@ pub async fn outcome(client: &mut Client) -> Outcome {
 
 /// The status that a response's field block begins with (RFC 7541 Appendix A, entries 8 to 14); 0 for another
 /// thing.
-fn status(block: &[u8]) -> u16 {
+pub fn status(block: &[u8]) -> u16 {
     match block {
         [indexed @ 0x88..=0x8e, ..] => [200, 204, 206, 304, 400, 404, 500][usize::from(indexed - 0x88)],
         [0x48 | 0x08 | 0x18, length, rest @ ..] if length & 0x80 == 0 => {

@@ -41,6 +41,7 @@ macro_rules! host {
 }
 
 mod answers;
+mod blocks;
 mod bombs;
 mod cache;
 mod chunks;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncWrite, ReadBuf};
 use crate::plan::ServerPlan;
 
 use super::super::connection::Spoken;
-use super::super::frames::{FrameBudget, Frames};
+use super::super::frames::{FrameBudget, Frames, Insertion};
 use super::super::framing::{Found, Framing};
 use super::{WatchedIo, poll_some};
 
@@ -28,7 +28,7 @@ pub(super) enum Along {
     Broken(&'static str, Framing),
     /// HTTP/2 frames.
     Http2(Box<Frames>),
-    /// They were too many.
+    /// They were too many, or broken.
     Flooded,
 }
 
@@ -39,7 +39,8 @@ impl Along {
             Spoken::Http1 => Self::Http1(Framing::default()),
             Spoken::Http2 => {
                 let budget = FrameBudget::new(server.max_http2_control_frames);
-                Self::Http2(Box::new(Frames::new(budget, now)))
+                let list_max = u32::try_from(server.max_header_bytes).unwrap_or(u32::MAX);
+                Self::Http2(Box::new(Frames::new(budget, list_max, now)))
             }
         }
     }
@@ -65,11 +66,7 @@ impl WatchedIo {
         match framing.read(bytes) {
             Found::Nothing => {}
             Found::Handshake(at) => {
-                // What there is of it in `raw` came later.
-                let later = self.raw.split();
-                self.raw.extend_from_slice(bytes.get(at..).unwrap_or_default());
-                self.raw.unsplit(later);
-                buf.set_filled(before + at);
+                self.put_back(buf, before + at);
             }
             Found::Fault { at, instead, reason } => {
                 buf.set_filled(before + at);
@@ -83,13 +80,31 @@ impl WatchedIo {
         }
     }
 
-    /// Has frames counted. Where there are too many, the client is told, and nothing more is read.
+    /// Has all from `at` on be read along later.
+    fn put_back(&mut self, buf: &mut ReadBuf<'_>, at: usize) {
+        // What there is in `raw` came later.
+        let later = self.raw.split();
+        self.raw.extend_from_slice(buf.filled().get(at..).unwrap_or_default());
+        self.raw.unsplit(later);
+        buf.set_filled(at);
+    }
+
+    /// Has frames counted and their blocks followed. Where there are too many, or one is broken, the client
+    /// is told, and nothing more is read.
     fn read_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, before: usize) {
         let Along::Http2(frames) = &mut self.along else { return };
-        let bytes = buf.filled().get(before..).unwrap_or_default();
+        let bytes = buf.filled_mut().get_mut(before..).unwrap_or_default();
         let read = frames.read(bytes, self.watched.tick());
         self.watched.head_is_open(frames.is_in_head());
-        let Err(fault) = read else { return };
+        let fault = match read {
+            Ok(None) => return,
+            Ok(Some(Insertion { at, frame })) => {
+                self.put_back(buf, before + at);
+                self.ahead = frame;
+                return;
+            }
+            Err(fault) => fault,
+        };
         buf.set_filled(before);
         // Only between two frames of our own.
         if self.is_flushed {
