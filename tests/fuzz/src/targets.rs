@@ -31,17 +31,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 #[path = "connection.rs"]
 mod connection;
+#[path = "frames.rs"]
+mod frames;
 #[path = "wire.rs"]
 mod wire;
 
 pub use connection::connection;
+pub use frames::frames;
 pub use wire::{certificate, dns, framing, proxy, token};
 
 /// A target's name and what it does.
 pub type Fuzzed = (&'static str, fn(&[u8]));
 
 /// All of them; the names are those of the files in `targets/` and of the folders in `corpus/`.
-pub const ALL: [Fuzzed; 22] = [
+pub const ALL: [Fuzzed; 23] = [
     ("accept", accept),
     ("aggregate", aggregate),
     ("authority", authority),
@@ -54,6 +57,7 @@ pub const ALL: [Fuzzed; 22] = [
     ("dns", dns),
     ("encoder", encoder),
     ("forwarded", forwarded),
+    ("frames", frames),
     ("framing", framing),
     ("key", key),
     ("proxy", proxy),
