@@ -22,6 +22,7 @@
 //! | bare CR, LF, NUL, folded lines, blanks before a colon | 400, or never passed on | RFC 9112 §2.2, §5 | `hostile::fields::lines_and_fields`, `hostile::fields::start_lines` |
 //! | several hosts, or one that is none | 400 | RFC 9112 §3.2 | `hostile::target::hosts` |
 //! | paths that are read in two ways | normalised once, before all else; or 400 | RFC 3986 §6.2.2 | `hostile::target::paths`, `hostile::target::no_spelling_gets_past_a_guard`, `hostile::target::paths_by_other_rules`, `hostile::target::forms_of_targets` |
+//! | parameters (`/admin;x`) for an origin that takes them off | 400 with `path_parameters = "reject"` | RFC 3986 §3.3 | `hostile::target::no_parameter_gets_past_a_guard` |
 //! | `Expect`, `Upgrade`, `CONNECT`, what comes behind them | refused, or sent on in one form | RFC 9110 §7.8, §10.1.1 | `hostile::semantics::expectations`, `hostile::semantics::upgrades`, `hostile::semantics::what_follows_on_the_connection` |
 //! | a tunnel that is none | only after a 101 that answers the challenge | RFC 6455 §4.1 | `behaviour::forwarding::a_switch_that_answers_no_challenge_is_no_tunnel`, `behaviour::forwarding::an_unasked_switch_is_a_bad_answer` |
 //! | HTTP/2 that becomes another HTTP/1.1 | malformed streams are reset | RFC 9113 §8 | `hostile::http2::malformed_fields`, `hostile::http2::malformed_targets`, `hostile::http2::malformed_bodies`, `hostile::blocks::malformed_fields_before_a_cut` |

@@ -61,6 +61,11 @@ pub struct ServerConfig {
     pub merge_slashes: bool,
     /// What becomes of an encoded slash (`%2f`) in a path: kept as it is, or refused with 400.
     pub encoded_slash: EncodedSlash,
+    /// What becomes of a `;`, plain or encoded (`%3b`), in a path: kept as it is, or refused with 400. Some
+    /// servers cut off what follows it, so `/admin;x` is `/admin` to them, and another path to routes and
+    /// whatever they guard. Refuse it where an upstream is of that kind (Tomcat, Jetty, Spring) and needs no
+    /// such parameters.
+    pub path_parameters: PathParameters,
 }
 
 impl Default for ServerConfig {
@@ -86,8 +91,20 @@ impl Default for ServerConfig {
             memory_limit: Size::mib(512),
             merge_slashes: true,
             encoded_slash: EncodedSlash::Keep,
+            path_parameters: PathParameters::Keep,
         }
     }
+}
+
+/// What becomes of parameters in a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PathParameters {
+    /// They are part of their segment, in matching and forwarding; only `..;` is refused.
+    #[default]
+    Keep,
+    /// The request is refused with 400.
+    Reject,
 }
 
 /// What becomes of an encoded slash in a path.

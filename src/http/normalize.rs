@@ -10,7 +10,8 @@
 //! It happens once, before everything: whoever normalises twice, or for one purpose only, lets a request be
 //! one thing for the policy and another for the origin. So what servers read in two ways is refused and not
 //! repaired: `\`, `%5C`, encoded control characters, `..;x`, `a%2F..`. A `%2F` stays encoded: it is part of
-//! its segment. Double encoding stays double: `%252e` is the text `%2e` and no dot.
+//! its segment. Double encoding stays double: `%252e` is the text `%2e` and no dot. A `;` is a part of its
+//! segment too (RFC 3986 §3.3), unless the rules refuse it.
 //!
 //! Characters that a path cannot have but clients send (`"<>[]^{|}` and the backtick) become percent
 //! triplets.
@@ -39,6 +40,8 @@ pub enum TargetError {
     EncodedControl,
     /// `%2F`, where `encoded_slash` says to refuse it.
     EncodedSlash,
+    /// A `;` or a `%3B`, where `path_parameters` says to refuse it.
+    Parameters,
     /// A dot segment in disguise: `..;x`, `a%2F..`.
     DisguisedDots,
     /// Longer than a target may be: 414.
@@ -63,6 +66,7 @@ impl TargetError {
             Self::BadTriplet => "target_bad_percent_encoding",
             Self::EncodedControl => "target_encoded_control",
             Self::EncodedSlash => "target_encoded_slash",
+            Self::Parameters => "target_parameters",
             Self::DisguisedDots => "target_disguised_dots",
             Self::TooLong => "target_too_long",
             Self::NoHost => "no_host",
@@ -89,11 +93,13 @@ pub struct PathRules {
     pub merge_slashes: bool,
     /// `%2F` is refused.
     pub reject_encoded_slash: bool,
+    /// `;` and `%3B` are refused.
+    pub reject_parameters: bool,
 }
 
 impl Default for PathRules {
     fn default() -> Self {
-        Self { merge_slashes: true, reject_encoded_slash: false }
+        Self { merge_slashes: true, reject_encoded_slash: false, reject_parameters: false }
     }
 }
 
@@ -171,6 +177,7 @@ fn normal_end(bytes: &[u8], rules: PathRules) -> Option<usize> {
     while let Some(&byte) = bytes.get(at) {
         let slash = std::mem::replace(&mut after_slash, false);
         match class(byte) {
+            Class::Plain if byte == b';' && rules.reject_parameters => return None,
             Class::Plain => {}
             Class::Slash if slash && rules.merge_slashes => return None,
             Class::Slash => after_slash = true,
@@ -186,6 +193,7 @@ fn normal_end(bytes: &[u8], rules: PathRules) -> Option<usize> {
                 if raised
                     || value == b'/'
                     || value == b'\\'
+                    || value == b';' && rules.reject_parameters
                     || value.is_ascii_control()
                     || is_unreserved(value)
                 {
@@ -244,6 +252,7 @@ fn decode(raw: &str, out: &mut String, rules: PathRules) -> Result<(), TargetErr
     let mut bytes = raw.bytes();
     while let Some(byte) = bytes.next() {
         match class(byte) {
+            Class::Plain if byte == b';' && rules.reject_parameters => return Err(TargetError::Parameters),
             Class::Plain | Class::Dot => out.push(char::from(byte)),
             Class::Percent => {
                 let (Some(high), Some(low)) = (bytes.next(), bytes.next()) else {
@@ -252,6 +261,7 @@ fn decode(raw: &str, out: &mut String, rules: PathRules) -> Result<(), TargetErr
                 match triplet(high, low).ok_or(TargetError::BadTriplet)? {
                     b'\\' => return Err(TargetError::Backslash),
                     b'/' if rules.reject_encoded_slash => return Err(TargetError::EncodedSlash),
+                    b';' if rules.reject_parameters => return Err(TargetError::Parameters),
                     value if value.is_ascii_control() => return Err(TargetError::EncodedControl),
                     value if is_unreserved(value) => out.push(char::from(value)),
                     value => encode(value, out),

@@ -8,8 +8,10 @@ use super::*;
 use crate::http::Scheme;
 use crate::http::authority::is_canonical;
 
-const KEEP: PathRules = PathRules { merge_slashes: false, reject_encoded_slash: false };
-const REJECT: PathRules = PathRules { merge_slashes: true, reject_encoded_slash: true };
+const KEEP: PathRules =
+    PathRules { merge_slashes: false, reject_encoded_slash: false, reject_parameters: false };
+const REJECT: PathRules =
+    PathRules { merge_slashes: true, reject_encoded_slash: true, reject_parameters: true };
 
 #[test]
 fn paths_become_normal() {
@@ -88,6 +90,36 @@ fn paths_that_are_refused() {
         assert_eq!(path(from, PathRules::default()), Err(error), "{from}");
     }
     assert_eq!(path("/a%2fb", REJECT), Err(E::EncodedSlash));
+}
+
+/// Servers that know parameters (RFC 2396 §3.3) read all of these as other paths.
+#[test]
+fn parameters_may_be_refused() {
+    for from in [
+        "/admin;x=1/y",
+        "/admin;/y",
+        "/;/admin",
+        "/a/b;v=1",
+        "/a/;",
+        "/a;jsessionid=1?b",
+        "/a%3bb",
+        "/a%3B/b",
+        "/a/../b;c",
+        "/a//b;c",
+        "/{;}",
+        "/..;/a",
+    ] {
+        let from = PathAndQuery::try_from(from).unwrap();
+        assert_eq!(path_and_query(&from, REJECT), Err(TargetError::Parameters), "{from}");
+    }
+    for from in ["/a?b;c=d", "/a?%3b", "/a%253bb", "/a,b=1"] {
+        let from = PathAndQuery::try_from(from).unwrap();
+        assert_eq!(path_and_query(&from, REJECT), Ok(None), "{from}");
+    }
+    for from in ["/admin;x=1/y", "/a%3Bb"] {
+        let from = PathAndQuery::try_from(from).unwrap();
+        assert_eq!(path_and_query(&from, PathRules::default()), Ok(None), "{from}");
+    }
 }
 
 #[test]
@@ -185,8 +217,11 @@ fn authorities_that_are_refused() {
 }
 
 fn rules() -> impl Strategy<Value = PathRules> {
-    (any::<bool>(), any::<bool>())
-        .prop_map(|(merge_slashes, reject_encoded_slash)| PathRules { merge_slashes, reject_encoded_slash })
+    any::<[bool; 3]>().prop_map(|[merge_slashes, reject_encoded_slash, reject_parameters]| PathRules {
+        merge_slashes,
+        reject_encoded_slash,
+        reject_parameters,
+    })
 }
 
 proptest! {
@@ -207,6 +242,8 @@ proptest! {
             prop_assert!(normal.starts_with('/'));
             prop_assert!(!normal.split('/').any(|segment| segment == "." || segment == ".."), "{}", normal);
             prop_assert!(!rules.merge_slashes || !normal.contains("//"), "{}", normal);
+            let parameters = normal.contains(';') || normal.contains("%3B");
+            prop_assert!(!rules.reject_parameters || !parameters, "{}", normal);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::config::admin::AdminConfig;
 use crate::config::listener::{
     CertificateConfig, ClientAuth, DownstreamProtocol, HstsConfig, ListenerConfig,
 };
-use crate::config::server::{EncodedSlash, ServerConfig};
+use crate::config::server::{EncodedSlash, PathParameters, ServerConfig};
 use crate::http::normalize::PathRules;
 use crate::net::networks;
 use crate::report::{Path, Report};
@@ -65,6 +65,7 @@ pub(super) fn server(config: &ServerConfig, at: &Path, report: &mut Report) -> S
         paths: PathRules {
             merge_slashes: config.merge_slashes,
             reject_encoded_slash: config.encoded_slash == EncodedSlash::Reject,
+            reject_parameters: config.path_parameters == PathParameters::Reject,
         },
     }
 }

@@ -9,7 +9,8 @@ use crate::http::{Params, Target};
 use crate::report::{Path, Report};
 
 /// Slashes are kept: whether they merge was decided when the request came in.
-const RULES: PathRules = PathRules { merge_slashes: false, reject_encoded_slash: false };
+const RULES: PathRules =
+    PathRules { merge_slashes: false, reject_encoded_slash: false, reject_parameters: false };
 
 /// A path and query, to be filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]

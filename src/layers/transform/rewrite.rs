@@ -11,7 +11,8 @@ use crate::report::{Path, Report};
 use super::config::RewriteConfig;
 
 /// Slashes are kept: whether they merge was decided when the request came in.
-const RULES: PathRules = PathRules { merge_slashes: false, reject_encoded_slash: false };
+const RULES: PathRules =
+    PathRules { merge_slashes: false, reject_encoded_slash: false, reject_parameters: false };
 
 /// A change of the path.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -353,7 +353,11 @@ pub fn search(data: &[u8]) {
 /// Request targets: what is normal stays so, and has nothing that two readers could read differently.
 pub fn target(data: &[u8]) {
     let (rules, text) = choice(data);
-    let rules = PathRules { merge_slashes: rules & 1 == 0, reject_encoded_slash: rules & 2 == 0 };
+    let rules = PathRules {
+        merge_slashes: rules & 1 == 0,
+        reject_encoded_slash: rules & 2 == 0,
+        reject_parameters: rules & 4 != 0,
+    };
     let Ok(given) = PathAndQuery::try_from(text) else { return };
     let Ok(normal) = normalize::path_and_query(&given, rules) else { return };
     let normal = normal.unwrap_or(given);
@@ -368,6 +372,7 @@ pub fn target(data: &[u8]) {
         assert!(!lower.contains(bad), "{path}");
     }
     assert!(!(rules.reject_encoded_slash && lower.contains("%2f")), "{path}");
+    assert!(!(rules.reject_parameters && (lower.contains(';') || lower.contains("%3b"))), "{path}");
 }
 
 /// Templates with `{name}`: put together, the parts are the text.
