@@ -29,7 +29,7 @@ pub(super) enum Kind {
     Connection,
     /// `:path`.
     Path,
-    /// Another pseudo-header field: one bit for each.
+    /// Another pseudo-header field: one bit for each, and none for those that nobody knows.
     Pseudo(u8),
 }
 
@@ -42,7 +42,7 @@ impl Kind {
             b":scheme" => Self::Pseudo(8),
             b":protocol" => Self::Pseudo(16),
             b":status" => Self::Pseudo(32),
-            [b':', ..] => Self::Pseudo(64),
+            [b':', ..] => Self::Pseudo(0),
             b"te" => Self::Te,
             b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade" => {
                 Self::Connection
@@ -105,7 +105,7 @@ impl Field {
             // The library forgets such a field, and its place in the table, where a fragment ends behind it.
             return Err(Broken);
         }
-        self.kind = Kind::of(self.name.get(..self.name_len as usize).unwrap_or_default());
+        self.kind = Kind::of(self.name.get(..self.name_len as usize).unwrap_or(&self.name));
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl Field {
         match self.kind {
             Kind::Path if self.hash => Some(Wrong::Fragment),
             Kind::Te if !is_trailers() => Some(Wrong::Malformed),
-            Kind::Connection => Some(Wrong::Malformed),
+            Kind::Connection | Kind::Pseudo(0) => Some(Wrong::Malformed),
             Kind::Plain | Kind::Te | Kind::Path | Kind::Pseudo(_) => None,
         }
     }

@@ -186,6 +186,8 @@ fn what_is_wrong_with_messages() {
         (true, &[path("/"), ("x-sum", "7")], Some(Malformed)),
         (true, &[(":status", "200")], Some(Malformed)),
         (true, &[(":unknown", "x")], Some(Malformed)),
+        (true, &[(":unknown-and-quite-long", "x")], Some(Malformed)),
+        (false, &[(":unknown-and-quite-long", "x")], Some(Malformed)),
         (true, &[(":authority", "a")], Some(Malformed)),
     ] {
         let mut follower = Follower::new(LIST_MAX);
@@ -226,6 +228,7 @@ fn what_the_library_finds_by_itself() {
         (&[&[("x", "y")], &[(":path", "/")]], false),
         (&[&[(":path", "/")], &[(":path", "/")]], false),
         (&[&[(":path", "/#")]], false),
+        (&[&[(":p", "x"), (":q", "x")]], false),
     ] {
         let mut follower = Follower::new(LIST_MAX);
         follower.begin(false);
