@@ -10,7 +10,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, STRICT_TRANSPORT_SECURITY, TRAILER, UPGRADE};
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -80,6 +80,8 @@ pub(super) struct InFlight {
     persists: bool,
     /// Whether it knows chunks (RFC 9112 §7.1).
     knows_chunks: bool,
+    /// Whether the response has no content, whatever it says of it (RFC 9110 §9.3.2).
+    pub(super) is_head: bool,
 }
 
 impl InFlight {
@@ -124,7 +126,8 @@ impl InFlight {
         let knows_chunks = request.version() == Version::HTTP_11;
         let persists = knows_chunks && request.headers().get(CONNECTION).is_none_or(keep_alive);
         let goes_on = count < connection.context.border.server.max_requests_per_connection;
-        (Self { connection: connection.clone(), has_body, persists, knows_chunks }, goes_on)
+        let is_head = request.method() == Method::HEAD;
+        (Self { connection: connection.clone(), has_body, persists, knows_chunks, is_head }, goes_on)
     }
 }
 

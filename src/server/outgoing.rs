@@ -5,8 +5,8 @@ use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::HeaderValue;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body as _, Frame, SizeHint};
 
 use crate::clock::Now;
@@ -41,7 +41,10 @@ impl Outgoing {
         close: bool,
         in_flight: Option<InFlight>,
     ) -> http::Response<Self> {
-        let ResponseParts { status, headers, mut body, .. } = response.into_parts();
+        let ResponseParts { status, mut headers, mut body, .. } = response.into_parts();
+        if spoken == Spoken::Http2 && in_flight.as_ref().is_some_and(|in_flight| in_flight.is_head) {
+            leave_out(&mut body, &mut headers);
+        }
         let is_lent = in_flight.as_ref().is_some_and(|in_flight| in_flight.lend(&mut body, &headers, close));
         let mut outgoing = http::Response::new(Self { body, is_lent, spoken, rest: Bytes::new(), in_flight });
         *outgoing.status_mut() = status;
@@ -125,6 +128,14 @@ impl Drop for Outgoing {
         {
             in_flight.lent_all();
         }
+    }
+}
+
+/// Leaves out the content of a response to HEAD, and says how much it would be: hyper does so on HTTP/1
+/// alone, and to HTTP/2 clients content is a stream error (RFC 9113 §8.1.1).
+fn leave_out(body: &mut Body, headers: &mut HeaderMap) {
+    if let Some(length @ 1..) = std::mem::take(body).size_hint().exact() {
+        headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
     }
 }
 

@@ -3,7 +3,7 @@
 //! stored response is behind them). What went wrong is in `Proxy-Status` (RFC 9209).
 
 use crate::support::message::Message;
-use crate::support::{Client, Gate, Gateway, Origin, Reply, ask, get};
+use crate::support::{Client, Gate, Gateway, H2, Origin, Reply, ask, get};
 
 fn claims(answer: &Message) -> Vec<&str> {
     answer.all("cache-status")
@@ -139,4 +139,28 @@ async fn a_replayed_answer_was_not_forwarded_again() {
     assert_eq!(again.field("idempotent-replayed"), Some("true"), "{again:?}");
     assert_eq!(claims(&again), ["other; fwd=method"]);
     assert_eq!(origin.asked().len(), 1);
+}
+
+/// RFC 9110 §9.3.2, RFC 9113 §8.1.1: an answer to HEAD has no content on HTTP/2 either. A client takes any as
+/// a stream error.
+#[tokio::test]
+async fn no_answer_to_head_has_content_on_http2() {
+    let origin = Origin::always(Reply::new(204, &[], "")).await;
+    let more = "rate_limit = [{ name = \"one\", rate = \"1/h\", burst = 1 }]\n\
+                match = { path = \"/limited\" }\n\
+                [[route]]\nname = \"away\"\nmatch = { path = \"/away\" }\nredirect = { to = \"/\" }\n\
+                [[route]]\nname = \"fixed\"\nmatch = { path = \"/fixed\" }\nrespond = { status = 200, body = \"x\" }\n";
+    let config = Gateway::config(origin.address, "", more);
+    let gateway = Gateway::start(&config.replacen("match = { path = \"/{*rest}\" }\n", "", 1));
+    assert_eq!(get(gateway.address, "/limited").await.status(), 204);
+    let mut client = H2::connect(gateway.address).await;
+    for (path, status) in [("/limited", 429), ("/none", 404), ("/fixed", 200), ("/away", 308)] {
+        let content = client.get(&format!("http://a{path}")).await.body;
+        let (head, ended) = client.head(&format!("http://a{path}")).await;
+        assert_eq!((head.status().as_u16(), ended), (status, true), "{path}");
+        let length = head.headers().get("content-length").map(|length| length.to_str().unwrap().to_owned());
+        let same = length.is_none_or(|length| length.parse() == Ok(content.len()));
+        assert!(same, "{path}: {head:?} for {} bytes", content.len());
+    }
+    gateway.at_rest().await;
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use http::Request;
+use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -50,6 +50,16 @@ impl H2 {
     pub async fn get(&mut self, url: &str) -> Answer {
         let response = self.begin(url).await;
         Self::finish(response).await
+    }
+
+    /// One HEAD: what is answered, and whether its head was the end of it.
+    pub async fn head(&mut self, url: &str) -> (Response<()>, bool) {
+        let request = Request::head(url).body(()).unwrap();
+        let mut ready = within("a stream", self.send.clone().ready()).await.unwrap();
+        let response = within("a response", ready.send_request(request, true).unwrap().0).await.unwrap();
+        let (head, mut body) = response.into_parts();
+        let ended = body.is_end_stream() && body.data().await.is_none();
+        (Response::from_parts(head, ()), ended)
     }
 
     /// Reads a response to its end.
