@@ -8,7 +8,7 @@
 mod builder;
 mod caches;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,7 +22,7 @@ use crate::layers::admission::Gate;
 use crate::layers::auth::Guard;
 use crate::layers::budget::Ledger;
 use crate::layers::cache::Store;
-use crate::layers::cache::purge::Control;
+use crate::layers::cache::purge::{Absent, Control};
 use crate::layers::compress::Kept;
 use crate::layers::fixed::{ServerWide, ToHttps};
 use crate::layers::hedge::Tally;
@@ -73,6 +73,8 @@ pub struct Shared {
 pub struct Gateway {
     table: ArcSwap<Table>,
     generation: AtomicU64,
+    /// What is stored for routes as they were before.
+    absent: Absent,
     shared: Shared,
 }
 
@@ -131,7 +133,8 @@ impl Gateway {
     /// When an upstream's TLS files cannot be used.
     pub fn from_plan(plan: &Plan, shared: Shared) -> Result<Self, TableError> {
         let table = Table::build(plan, None, &shared)?;
-        Ok(Self { table: ArcSwap::from_pointee(table), generation: AtomicU64::new(1), shared })
+        let (table, generation) = (ArcSwap::from_pointee(table), AtomicU64::new(1));
+        Ok(Self { table, generation, absent: Absent::default(), shared })
     }
 
     /// Builds a table from `plan` aside and swaps it in; requests in flight end on the one they began with.
@@ -141,6 +144,7 @@ impl Gateway {
     pub fn swap(&self, plan: &Plan) -> Result<(), TableError> {
         let before = self.table.load_full();
         let table = Table::build(plan, Some(&before), &self.shared)?;
+        self.absent.change(&before.namespaces(), &table.namespaces(), self.shared.store.purges());
         self.table.store(Arc::new(table));
         self.generation.fetch_add(1, Ordering::Relaxed);
         self.forget_removed(plan);
@@ -255,6 +259,11 @@ impl Table {
     /// The routes, in the order in which they win.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         self.routes.iter().map(|(_, _, route)| &**route)
+    }
+
+    /// What tells the entries of its routes apart.
+    fn namespaces(&self) -> BTreeSet<u64> {
+        self.routes().flat_map(|route| &route.caches).map(Control::namespace).collect()
     }
 
     /// The upstreams, by name.

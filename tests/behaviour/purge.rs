@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::gateway::program;
 use crate::support::message::Message;
-use crate::support::{Client, Gate, Gateway, Origin, Reply, ask, get};
+use crate::support::{Client, Gate, Gateway, Origin, Reply, ask, get, within};
 
 const FRESH: (&str, &str) = ("cache-control", "max-age=60");
 const TAGGED: &[(&str, &str)] =
@@ -543,4 +543,46 @@ async fn the_command_purges() {
     let (code, out, err) = command(&gateway, &["--all", "--token", TOKEN]);
     assert_eq!((code, &*out), (Some(1), ""), "{err}");
     assert!(err.contains("no answer from"), "{err}");
+}
+
+/// What a reload takes out of use and another one brings back is used again; but not what a purge meant.
+#[tokio::test]
+async fn what_a_reload_brings_back_is_purged_too() {
+    let origin = Origin::always(Reply::new(200, TAGGED, "x")).await;
+    // With a route that says which config is in force.
+    let config = |more: &str, number: u32| {
+        let mark = format!(
+            "[[route]]\nname = \"mark\"\nmatch = {{ path = \"/mark\" }}\nrespond = {{ status = 200, body = \"{number}\" }}"
+        );
+        Gateway::config(origin.address, "", &format!("[route.cache]\n{more}\n{mark}\n"))
+    };
+    let (before, between) = ("", "stale_if_error = \"7s\"");
+    let gateway = Gateway::start(&config(before, 0));
+    let mut number = 0;
+    let mut reload = async |more: &str| {
+        number += 1;
+        gateway.rewrite(&config(more, number));
+        within("a reload", async {
+            while get(gateway.address, "/mark").await.text() != number.to_string() {
+                gateway.signal("HUP");
+            }
+        })
+        .await;
+    };
+    store(&gateway, &["/a/b"]).await;
+    reload(between).await;
+    assert!(!is_hit(&get(gateway.address, "/a/b").await), "other rules");
+    reload(before).await;
+    assert!(is_hit(&get(gateway.address, "/a/b").await), "the same rules, and nothing was purged");
+    for order in [
+        json!({ "url": "http://test.example/a/b" }),
+        json!({ "prefix": "http://test.example/a/" }),
+        json!({ "tag": "news", "route": "all" }),
+    ] {
+        store(&gateway, &["/a/b"]).await;
+        reload(between).await;
+        purge(&gateway, order.clone()).await;
+        reload(before).await;
+        assert!(!is_hit(&get(gateway.address, "/a/b").await), "{order}");
+    }
 }

@@ -16,6 +16,11 @@ use super::generation::{Mode, Name, Purges};
 pub struct Control(pub(in super::super) Arc<Core>);
 
 impl Control {
+    /// What tells the route's entries from those of others.
+    pub fn namespace(&self) -> u64 {
+        self.0.namespace
+    }
+
     /// Everything the route stores.
     pub fn everything(&self) -> Name {
         self.0.purges.everything(Some(self.0.namespace))

@@ -3,7 +3,7 @@
 //!
 //! In reading order: [`generation`] counts purges and judges entries; [`sketch`] remembers when a name was
 //! last purged; [`marks`] is what an entry carries to be judged by; [`tags`] reads the tags of a response;
-//! [`control`] is for operators, and
+//! [`absent`] is about entries of rules that a reload takes out of force; [`control`] is for operators, and
 //! [`order`] what they say and are told; [`method`] is for
 //! clients that may.
 //!
@@ -24,10 +24,13 @@
 //! - The scheme does not count: a purge of `https://a/b` takes what is stored for `http://a/b`.
 //! - A prefix ends where a segment ends: `/a` takes `/a`, `/a/` and `/a/b`, but not `/ab`; `/a/` takes `/a/`
 //!   and `/a/b`. Beyond its thirty-second segment a prefix is cut.
+//! - Where a reload changes the rules of a route and another one takes that back, what was stored before is
+//!   used again, unless anything at all was purged in between: it may have missed that.
 //! - A softly purged entry is as good as stale. What it may be used for if the origin fails or admission
 //!   refuses is counted from the end of its lifetime as before; it is not served while it is revalidated in
 //!   the background, for who purges wants to see the new answer.
 
+pub mod absent;
 pub mod config;
 pub mod control;
 pub mod generation;
@@ -41,6 +44,7 @@ pub mod tags;
 #[cfg(test)]
 mod tests;
 
+pub use absent::Absent;
 pub use control::Control;
 pub use generation::{Mode, Name, Purges, Site};
 pub use marks::Marks;
