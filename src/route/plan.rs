@@ -150,6 +150,13 @@ pub fn plan(config: &MatchConfig, at: &Path, report: &mut Report) -> MatchPlan {
         }
         Pattern::any()
     });
+    if config.path.as_deref().is_some_and(|path| path.split('/').any(|part| matches!(part, "*" | "**"))) {
+        report.warn(
+            &at.key("path"),
+            "`*` stands for itself in a path",
+            "write `{*rest}` for all that is left, `{name}` for one segment",
+        );
+    }
     if config.path.as_deref().is_some_and(|path| path.contains("//")) {
         report.warn(
             &at.key("path"),

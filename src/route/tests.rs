@@ -375,6 +375,17 @@ fn planned_raw(host: &str, path: &str) -> MatchPlan {
     plan
 }
 
+#[test]
+fn an_asterisk_is_no_pattern_and_that_is_said() {
+    for (path, warns) in [("/a/*", true), ("/**", true), ("/a*", false), ("/a/{*rest}", false)] {
+        let config = MatchConfig { path: Some(path.to_owned()), ..MatchConfig::default() };
+        let mut report = Report::new();
+        plan(&config, &Path::root(), &mut report);
+        assert!(!report.has_errors());
+        assert_eq!(!report.problems().is_empty(), warns, "{path}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 

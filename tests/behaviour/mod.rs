@@ -15,6 +15,7 @@ pub mod credentials;
 mod deadline;
 mod discovery;
 mod ejection;
+mod examples;
 mod fallback;
 mod forwarding;
 mod grpc;
