@@ -12,6 +12,7 @@ mod behaviour;
 mod faults;
 mod fuzz;
 mod hostile;
+mod soak;
 mod support;
 mod threats;
 mod tidy;

@@ -44,5 +44,5 @@ mod slow_heads;
 mod slow_responses;
 mod stale;
 mod streaming;
-mod tls;
+pub mod tls;
 mod token_keys;

@@ -266,7 +266,8 @@ impl Gateway {
 
 /// The program, without the settings of whoever runs the tests, which are none of a test's.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    let built = env!("CARGO_BIN_EXE_forebay").into();
+    let mut command = Command::new(std::env::var_os("FOREBAY_TEST_PROGRAM").unwrap_or(built));
     command.stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let ours = ["FOREBAY_", "LISTEN_", "NOTIFY_SOCKET"];
