@@ -109,17 +109,19 @@ pub fn disown_cache_status(headers: &mut HeaderMap) {
 
 /// Whether a field concerns one connection only (RFC 9110 §7.6.1), whatever `Connection` says.
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    // As text: a name without a constant of its own would have to be compared as a whole, one by one.
     matches!(
-        *name,
-        header::CONNECTION
-            | header::TRANSFER_ENCODING
-            | header::TE
-            | header::UPGRADE
-            | header::PROXY_AUTHENTICATE
-            | header::PROXY_AUTHORIZATION
-    ) || name == KEEP_ALIVE
-        || name == PROXY_CONNECTION
-        || name == "http2-settings"
+        name.as_str(),
+        "connection"
+            | "transfer-encoding"
+            | "te"
+            | "upgrade"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+    )
 }
 
 /// How often a message has passed a Forebay (RFC 9110 §7.6.3).
@@ -147,23 +149,26 @@ pub fn count_hop(headers: &mut HeaderMap) -> bool {
 /// Removes the fields that concern one connection only: the fixed ones and those that `Connection` lists
 /// (RFC 9110 §7.6.1). A `Connection` that lists a field which must reach the other side is not obeyed.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let listed: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-            .filter(|name| !is_protected(name))
-            .collect();
-        for name in listed {
-            headers.remove(name);
+    let mut found: smallvec::SmallVec<[HeaderName; 4]> = smallvec::SmallVec::new();
+    for (name, value) in headers.iter().filter(|(name, _)| is_hop_by_hop(name)) {
+        if *name == header::CONNECTION {
+            found.extend(listed(value));
         }
+        found.push(name.clone());
     }
-    let fixed: smallvec::SmallVec<[HeaderName; 4]> =
-        headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
-    for name in fixed {
+    for name in found {
         headers.remove(name);
     }
+}
+
+/// The fields that a `Connection` lists and that may be taken away.
+fn listed(connection: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+    let tokens = connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    tokens
+        // What it mostly says: an option without a field (RFC 9112 §9.6), and one whose field goes anyway.
+        .filter(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| !is_protected(name))
 }
 
 /// Whether a client may not send a field in a request's trailer section: it belongs in a head, or only a

@@ -26,6 +26,7 @@ pub mod statuses;
 pub mod template;
 #[cfg(test)]
 pub mod testing;
+pub mod text;
 pub mod trail;
 
 pub use body::{Body, Chunks, slices};

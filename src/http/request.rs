@@ -18,7 +18,7 @@ use crate::error::Error;
 
 use super::incoming::{Incoming, Place};
 use super::replay::Replay;
-use super::{Interim, Peer, Trail};
+use super::{Interim, Peer, Trail, text};
 
 /// A request.
 ///
@@ -212,8 +212,10 @@ impl RequestId {
     pub fn to_value(&self) -> HeaderValue {
         match self {
             Self::Given(value) => value.clone(),
-            Self::Random(_) => {
-                HeaderValue::try_from(self.to_string()).unwrap_or(HeaderValue::from_static("0"))
+            Self::Random(bits) => {
+                let mut digits = Vec::with_capacity(32);
+                text::hex(&mut digits, &bits.to_be_bytes());
+                HeaderValue::try_from(digits).unwrap_or(HeaderValue::from_static("0"))
             }
         }
     }

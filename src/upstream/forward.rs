@@ -7,7 +7,6 @@
 //!   §3.2, §3.3).
 //! - `Content-Length` is the body's own or absent; hyper frames what has no known length.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderValue};
@@ -20,7 +19,7 @@ use crate::error::{Error, InternalError};
 use crate::http::fields::{
     FORWARDED, TRACEPARENT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID,
 };
-use crate::http::{Interim, Request, RequestId, RequestParts, Scheme, fields};
+use crate::http::{Interim, Request, RequestId, RequestParts, Scheme, fields, text};
 
 use super::endpoint::Endpoint;
 use super::plan::HostMode;
@@ -102,24 +101,55 @@ pub(super) fn prepare(
 impl Client {
     /// Adds our fields.
     fn dress(&self, headers: &mut HeaderMap) {
+        let given = Given::among(headers);
         headers.reserve(8);
         if self.upgrade {
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
         forwarded_for(headers, self.address);
-        if !headers.contains_key(&X_FORWARDED_PROTO) {
+        if !given.forwarded_proto {
             headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static(self.scheme.as_str()));
         }
-        if !headers.contains_key(&X_FORWARDED_HOST) && !self.authority.is_empty() {
+        if !given.forwarded_host && !self.authority.is_empty() {
             headers.insert(X_FORWARDED_HOST.clone(), self.authority.clone());
         }
-        if self.forwarded || headers.contains_key(&FORWARDED) {
+        if self.forwarded || given.forwarded {
             forwarded(headers, self.address, &self.authority, self.scheme);
         }
-        trace(headers, &self.id, self.span);
+        if given.trace {
+            trace(headers, &self.id, self.span);
+        } else {
+            headers.insert(TRACEPARENT.clone(), traceparent(&self.id, self.span));
+        }
         headers.insert(X_REQUEST_ID.clone(), self.id.to_value());
         headers.append(header::VIA, via(self.version));
+    }
+}
+
+/// Which of the fields that we have a say in are there already: one look at every name costs less than one
+/// search for each of these.
+#[derive(Debug, Default)]
+struct Given {
+    forwarded_proto: bool,
+    forwarded_host: bool,
+    forwarded: bool,
+    trace: bool,
+}
+
+impl Given {
+    fn among(headers: &HeaderMap) -> Self {
+        let mut given = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "x-forwarded-proto" => given.forwarded_proto = true,
+                "x-forwarded-host" => given.forwarded_host = true,
+                "forwarded" => given.forwarded = true,
+                "traceparent" | "tracestate" => given.trace = true,
+                _ => {}
+            }
+        }
+        given
     }
 }
 
@@ -239,9 +269,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 fn forwarded_for(headers: &mut HeaderMap, address: IpAddr) {
     let mut value = joined(headers, &X_FORWARDED_FOR);
-    if write!(value, "{address}").is_ok()
-        && let Ok(value) = HeaderValue::from_str(&value)
-    {
+    text::address(&mut value, address);
+    if let Ok(value) = HeaderValue::from_bytes(&value) {
         headers.insert(X_FORWARDED_FOR.clone(), value);
     }
 }
@@ -250,25 +279,28 @@ fn forwarded_for(headers: &mut HeaderMap, address: IpAddr) {
 fn forwarded(headers: &mut HeaderMap, address: IpAddr, authority: &HeaderValue, scheme: Scheme) {
     let mut value = joined(headers, &FORWARDED);
     let node = match address {
-        IpAddr::V4(four) => write!(value, "for={four}"),
-        IpAddr::V6(six) => write!(value, "for=\"[{six}]\""),
+        IpAddr::V4(four) => format!("for={four}"),
+        IpAddr::V6(six) => format!("for=\"[{six}]\""),
     };
-    let host = match authority.to_str() {
-        Ok("") | Err(_) => Ok(()),
-        Ok(host) => write!(value, ";host=\"{host}\""),
-    };
-    let scheme = write!(value, ";proto={}", scheme.as_str());
-    if let (Ok(()), Ok(()), Ok(()), Ok(value)) = (node, host, scheme, HeaderValue::try_from(value)) {
+    value.extend_from_slice(node.as_bytes());
+    if let Ok(host) = authority.to_str()
+        && !host.is_empty()
+    {
+        value.extend_from_slice(format!(";host=\"{host}\"").as_bytes());
+    }
+    value.extend_from_slice(b";proto=");
+    value.extend_from_slice(scheme.as_str().as_bytes());
+    if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(FORWARDED.clone(), value);
     }
 }
 
 /// What a list field says, ready for one more element.
-fn joined(headers: &HeaderMap, name: &header::HeaderName) -> String {
-    let mut text = String::new();
-    for value in headers.get_all(name).iter().filter_map(|value| value.to_str().ok()) {
-        text.push_str(value);
-        text.push_str(", ");
+fn joined(headers: &HeaderMap, name: &header::HeaderName) -> Vec<u8> {
+    let mut text = Vec::with_capacity(64);
+    for value in headers.get_all(name).iter().filter(|value| value.to_str().is_ok()) {
+        text.extend_from_slice(value.as_bytes());
+        text.extend_from_slice(b", ");
     }
     text
 }
@@ -280,29 +312,22 @@ fn trace(headers: &mut HeaderMap, id: &RequestId, span: u64) {
         return;
     }
     headers.remove("tracestate");
+    headers.insert(TRACEPARENT.clone(), traceparent(id, span));
+}
+
+/// A trace that starts here, with our part of it.
+fn traceparent(id: &RequestId, span: u64) -> HeaderValue {
     let trace = match id {
         RequestId::Random(bits) if *bits != 0 => *bits,
         _ => fastrand::u128(1..),
     };
-    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
-    if let Some(digits) = text.get_mut(3..35) {
-        hex(trace, digits);
-    }
-    if let Some(digits) = text.get_mut(36..52) {
-        hex(u128::from(span), digits);
-    }
-    if let Ok(value) = HeaderValue::from_bytes(&text) {
-        headers.insert(TRACEPARENT.clone(), value);
-    }
-}
-
-/// Writes the low digits of a number.
-fn hex(mut bits: u128, digits: &mut [u8]) {
-    for digit in digits.iter_mut().rev() {
-        let nibble = (bits & 0xf) as u8;
-        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-        bits >>= 4;
-    }
+    let mut value = Vec::with_capacity(55);
+    value.extend_from_slice(b"00-");
+    text::hex(&mut value, &trace.to_be_bytes());
+    value.push(b'-');
+    text::hex(&mut value, &span.to_be_bytes());
+    value.extend_from_slice(b"-01");
+    HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// `version-traceid-parentid-flags` (W3C Trace Context §3.2.2); a later version may have more to say.

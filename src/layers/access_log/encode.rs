@@ -1,10 +1,10 @@
 //! How the values of a line are written: straight into a buffer, without a detour over `fmt` or serde.
 
-use std::io::Write as _;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::http::RequestId;
+use crate::http::text::hex;
+pub(super) use crate::http::text::{address, number};
 
 /// Appends the inside of a JSON string: at most `max` bytes of `bytes`, with an ellipsis where there are
 /// more.
@@ -71,19 +71,6 @@ fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends two lower-case hex digits a byte.
-fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + (nibble - 10) };
-    for byte in bytes {
-        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-    }
-}
-
-/// Appends a decimal number.
-pub(super) fn number(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
 /// Appends milliseconds with three decimals: `12.345`.
 pub(super) fn millis(out: &mut Vec<u8>, duration: Duration) {
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
@@ -91,22 +78,6 @@ pub(super) fn millis(out: &mut Vec<u8>, duration: Duration) {
     let rest = (micros % 1000) as u16;
     let digit = |number: u16| b'0' + (number % 10) as u8;
     out.extend_from_slice(&[b'.', digit(rest / 100), digit(rest / 10), digit(rest)]);
-}
-
-/// Appends an address.
-pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(four) => {
-            let [a, b, c, d] = four.octets();
-            number(out, a.into());
-            for octet in [b, c, d] {
-                out.push(b'.');
-                number(out, octet.into());
-            }
-        }
-        // Writing to a `Vec` cannot fail.
-        IpAddr::V6(six) => drop(write!(out, "{six}")),
-    }
 }
 
 /// Appends a request id, a given one as the inside of a JSON string.
