@@ -1,9 +1,11 @@
 //! What a response body carries: its connection, to be given back, and the account of the attempt, to be
 //! settled.
 
+use std::sync::Arc;
+
 use crate::clock::{self, Instant};
 use crate::error::Error;
-use crate::http::{End, Held};
+use crate::http::{End, Held, incoming};
 
 use super::connection::Exclusive;
 use super::fleet::Account;
@@ -21,10 +23,21 @@ pub(super) enum Carrier {
 
 impl Carrier {
     /// Lets the connection go on without us.
-    pub(super) const fn let_go(&mut self) {
+    pub(super) fn let_go(&mut self) {
         match self {
-            Self::Exclusive(connection) => connection.finished(),
+            Self::Exclusive(connection) => {
+                connection.go_alone();
+                connection.finished();
+            }
             Self::Stream(_) => {}
+        }
+    }
+
+    /// What has to be polled for the body to arrive, if anything has.
+    pub(super) fn of_body(&self) -> Option<Arc<dyn incoming::Carrier>> {
+        match self {
+            Self::Exclusive(connection) => connection.carrier(),
+            Self::Stream(_) => None,
         }
     }
 }
