@@ -203,7 +203,7 @@ impl Incoming {
                 }
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 if let Some(pace) = &mut self.pace {
-                    pace.arrives(bytes, clock::now().instant);
+                    pace.arrives(bytes, clock::instant());
                 }
                 if let Some(meter) = &self.meter {
                     meter.fetch_add(bytes, Ordering::Relaxed);
@@ -256,7 +256,7 @@ impl Incoming {
 
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if self.wait.is_none() {
-            let now = clock::now().instant;
+            let now = clock::instant();
             let (ends, asks) = self.patience(now);
             let timer = tokio::time::sleep_until(asks);
             self.wait = Some(Box::pin(Wait { timer, ends }));
@@ -264,7 +264,7 @@ impl Incoming {
         while let Some(wait) = &mut self.wait {
             let mut wait = wait.as_mut().project();
             ready!(wait.timer.as_mut().poll(cx));
-            let (now, ends) = (clock::now().instant, *wait.ends);
+            let (now, ends) = (clock::instant(), *wait.ends);
             if now >= ends {
                 return self.fail(self.stalled());
             }
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_slow_body_may_be_waited_for_as_long_as_it_earns() {
-        let begin = clock::now().instant;
+        let begin = clock::instant();
         let secs = Duration::from_secs;
         let mut pace = Pace::default();
         assert_eq!(pace.patience(100, GRACE), GRACE);

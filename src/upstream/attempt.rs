@@ -96,7 +96,7 @@ impl Attempt<'_> {
                     Need::Fresh
                 }
             };
-            line = match self.endpoint.line(need, clock::now().instant, self.deadline).await {
+            line = match self.endpoint.line(need, clock::instant(), self.deadline).await {
                 Ok(line) => line,
                 Err(kind) if again => break self.sent(kind),
                 Err(kind) => break self.unsent(kind),
@@ -185,7 +185,7 @@ impl Attempt<'_> {
         upload: Option<&Upload>,
     ) -> Result<Sent, Kind> {
         let patience = self.upstream.read_timeout;
-        let begun = clock::now().instant;
+        let begun = clock::instant();
         let until = |since: Instant| {
             let until = since + patience;
             self.deadline.map_or(until, |deadline| deadline.min(until))
@@ -197,7 +197,7 @@ impl Attempt<'_> {
                 sent = poll_fn(&mut sent) => return Ok(sent),
                 () = &mut timer => {}
             }
-            let now = clock::now().instant;
+            let now = clock::instant();
             if self.deadline.is_some_and(|deadline| now >= deadline) {
                 return Err(Kind::Deadline);
             }
@@ -216,7 +216,7 @@ impl Attempt<'_> {
         upload: Option<Upload>,
         mut account: Account,
     ) -> Result<Response, Error> {
-        let now = clock::now().instant;
+        let now = clock::instant();
         let status = response.status();
         let tunnel = (status == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
         let (mut parts, body) = response.into_parts();

@@ -21,7 +21,7 @@ fn shares(balancer: &mut Balancer, all: &Candidates, now: Instant, busy: &[usize
 fn none_and_one_need_no_choice() {
     let (mut balancer, _) = balancer(Balance::P2c, &[1, 1]);
     let mut random = fastrand::Rng::with_seed(1);
-    let now = crate::clock::now().instant;
+    let now = crate::clock::instant();
     assert_eq!(balancer.pick(&Candidates::new(), now, 0, |_| 0, &mut random), None);
     assert_eq!(balancer.pick(&Candidates::from_slice(&[1]), now, 0, |_| 0, &mut random), Some(1));
 }
@@ -30,7 +30,7 @@ fn none_and_one_need_no_choice() {
 fn round_robin_is_smooth_and_by_weight() {
     let (mut balancer, all) = balancer(Balance::RoundRobin, &[3, 1]);
     let mut random = fastrand::Rng::with_seed(1);
-    let now = crate::clock::now().instant;
+    let now = crate::clock::instant();
     let picks: Vec<usize> =
         (0..8).map(|_| balancer.pick(&all, now, 0, |_| 0, &mut random).unwrap()).collect();
     assert_eq!(picks, [0, 0, 1, 0, 0, 0, 1, 0]);
@@ -38,7 +38,7 @@ fn round_robin_is_smooth_and_by_weight() {
 
 #[test]
 fn least_requests_takes_the_idlest_and_lets_equals_take_turns() {
-    let now = crate::clock::now().instant;
+    let now = crate::clock::instant();
     let (mut balancer, all) = balancer(Balance::LeastRequests, &[1, 1, 1]);
     assert_eq!(shares(&mut balancer, &all, now, &[5, 2, 9]), [0, 1000, 0]);
     let even = shares(&mut balancer, &all, now, &[3, 3, 3]);
@@ -49,7 +49,7 @@ fn least_requests_takes_the_idlest_and_lets_equals_take_turns() {
 
 #[test]
 fn rendezvous_shares_by_weight_and_moves_only_what_it_must() {
-    let now = crate::clock::now().instant;
+    let now = crate::clock::instant();
     let (mut balancer, all) = balancer(Balance::Hash, &[1, 1, 2]);
     let counts = shares(&mut balancer, &all, now, &[0; 3]);
     assert!((200..300).contains(&counts[0]) && (450..550).contains(&counts[2]), "{counts:?}");
@@ -67,7 +67,7 @@ fn rendezvous_shares_by_weight_and_moves_only_what_it_must() {
 
 #[test]
 fn p2c_shares_by_weight_when_idle_and_prefers_the_faster_and_idler() {
-    let now = crate::clock::now().instant;
+    let now = crate::clock::instant();
     let (mut fresh, all) = balancer(Balance::P2c, &[3, 1]);
     let idle = shares(&mut fresh, &all, now, &[0, 0]);
     assert!((700..800).contains(&idle[0]), "{idle:?}");
@@ -86,7 +86,7 @@ fn p2c_shares_by_weight_when_idle_and_prefers_the_faster_and_idler() {
 
 #[test]
 fn a_fast_failing_endpoint_attracts_nothing() {
-    let now = crate::clock::now().instant;
+    let now = crate::clock::instant();
     let (mut balancer, all) = balancer(Balance::P2c, &[1, 1]);
     balancer.answered(0, now, Duration::from_millis(20));
     balancer.failed(1, now, Duration::from_micros(50));
@@ -96,7 +96,7 @@ fn a_fast_failing_endpoint_attracts_nothing() {
 
 #[test]
 fn who_leaves_early_does_not_make_an_endpoint_look_fast() {
-    let now = crate::clock::now().instant;
+    let now = crate::clock::instant();
     let (mut balancer, all) = balancer(Balance::P2c, &[1, 1]);
     balancer.answered(0, now, Duration::from_millis(20));
     balancer.answered(1, now, Duration::from_millis(30));
@@ -108,7 +108,7 @@ fn who_leaves_early_does_not_make_an_endpoint_look_fast() {
 
 #[test]
 fn peaks_count_at_once_and_fade() {
-    let now = crate::clock::now().instant;
+    let now = crate::clock::instant();
     let mut latency = PeakEwma::default();
     latency.observe(now, 0.010);
     latency.observe(now, 1.0);

@@ -28,7 +28,7 @@ pub(super) async fn connect(
         let (socket, http2) = open(endpoint, need, deadline).await?;
         let spoken = if http2 {
             let shared = Shared::over(socket, slot, endpoint.pool.expected_streams()).await;
-            shared.map(|shared| Line::Stream(endpoint.pool.share(shared, clock::now().instant)))
+            shared.map(|shared| Line::Stream(endpoint.pool.share(shared, clock::instant())))
         } else {
             Exclusive::over(socket, slot).await.map(Line::Exclusive)
         };
@@ -84,9 +84,9 @@ async fn tcp(endpoint: &Endpoint, deadline: Instant) -> Result<TcpStream, Kind> 
     let addresses = endpoint.location.addresses().await;
     let mut last = Kind::Dns;
     for (done, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(clock::now().instant);
+        let left = deadline.saturating_duration_since(clock::instant());
         let share = left / u32::try_from(addresses.len() - done).unwrap_or(u32::MAX);
-        let until = clock::now().instant + share.max(Duration::from_millis(1));
+        let until = clock::instant() + share.max(Duration::from_millis(1));
         last = match timeout_at(until, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => {
                 // Requests are written whole: waiting for more to send would only delay them.

@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_on_trial_is_out_again_for_longer_at_its_first_failure() {
-        let mut now = crate::clock::now().instant;
+        let mut now = crate::clock::instant();
         let mut ejector = ejector(plan(), 2, now);
         assert_eq!(fail(&mut ejector, 0, now, 2), None);
         let first = Ejected { time: 10 * SECOND, why: Why::ConsecutiveErrors };
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_trial_is_one_request_at_a_time_and_what_began_before_does_not_count() {
-        let now = crate::clock::now().instant;
+        let now = crate::clock::instant();
         let mut ejector = ejector(plan(), 2, now);
         assert!(!ejector.begins(0, now), "an endpoint that is in is not tried");
         fail(&mut ejector, 0, now, 3);
@@ -395,7 +395,7 @@ mod tests {
     #[test]
     fn the_time_shrinks_again() {
         for (seconds, expected) in [(0, 25), (24, 25), (25, 25), (45, 20), (55, 10), (999, 10)] {
-            let mut now = crate::clock::now().instant;
+            let mut now = crate::clock::instant();
             let mut ejector = ejector(plan(), 2, now);
             fail(&mut ejector, 0, now, 3);
             for time in [10, 20] {
@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn the_share_grows_when_it_is_back() {
-        let now = crate::clock::now().instant;
+        let now = crate::clock::instant();
         let mut ejector = ejector(plan(), 2, now);
         assert_eq!(ejector.share(0, now), 1.0, "who was never out has all of it");
         ejector.recovered(0, now);
@@ -427,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_success_breaks_the_row_and_the_rate_needs_ten() {
-        let now = crate::clock::now().instant;
+        let now = crate::clock::instant();
         let mut ejector = ejector(plan(), 2, now);
         for failed in [true, false, true, false, true, false, true, false, true] {
             assert_eq!(ended(&mut ejector, 0, now, failed), None);
@@ -439,7 +439,7 @@ mod tests {
 
     #[test]
     fn the_window_slides() {
-        let now = crate::clock::now().instant;
+        let now = crate::clock::instant();
         let mut ejector = ejector(EjectionPlan { consecutive_errors: 0, ..plan() }, 2, now);
         assert_eq!(fail(&mut ejector, 0, now, 9), None);
         assert_eq!(ended(&mut ejector, 0, now + 10 * SECOND, true), None, "only one is recent");
@@ -447,7 +447,7 @@ mod tests {
 
     #[test]
     fn so_many_and_no_more_are_out() {
-        let now = crate::clock::now().instant;
+        let now = crate::clock::instant();
         for (endpoints, max_ejected, expected) in
             [(1, 1.0, 0), (2, 0.5, 1), (2, 0.4, 0), (3, 0.5, 1), (4, 0.5, 2), (2, 1.0, 2), (3, 0.0, 0)]
         {
@@ -462,7 +462,7 @@ mod tests {
     /// The last one that probes leave is not put out, and one on trial keeps its place.
     #[test]
     fn those_that_are_gone_for_another_reason_count() {
-        let now = crate::clock::now().instant;
+        let now = crate::clock::instant();
         let mut probed = ejector(plan(), 2, now);
         let failure = Ended { began: now, failed: true, latency: None };
         assert!((0..9).all(|_| probed.ended(0, now, failure, |index| index == 1).is_none()));
@@ -482,7 +482,7 @@ mod tests {
             // In fractions of milliseconds everyone is fast.
             (5.0, [4, 0, 0], None),
         ] {
-            let now = crate::clock::now().instant;
+            let now = crate::clock::instant();
             let mut ejector = ejector(EjectionPlan { latency_factor: factor, ..plan() }, 3, now);
             let mut found = None;
             for round in 0..30 {
@@ -502,7 +502,7 @@ mod tests {
 
     #[test]
     fn zero_turns_a_rule_off() {
-        let now = crate::clock::now().instant;
+        let now = crate::clock::instant();
         let off = EjectionPlan { consecutive_errors: 0, error_rate: 0.0, ..plan() };
         let mut ejector = ejector(off, 2, now);
         assert_eq!(fail(&mut ejector, 0, now, 100), None);

@@ -154,11 +154,11 @@ impl Endpoint {
 
     /// Until when a connection is waited for.
     fn patience(&self, deadline: Option<Instant>) -> Instant {
-        let until = clock::now().instant + self.connect_timeout;
+        let until = clock::instant() + self.connect_timeout;
         deadline.map_or(until, |deadline| deadline.min(until))
     }
 }
 
 fn past_deadline(deadline: Option<Instant>) -> Option<Kind> {
-    deadline.filter(|deadline| clock::now().instant >= *deadline).map(|_| Kind::Deadline)
+    deadline.filter(|deadline| clock::instant() >= *deadline).map(|_| Kind::Deadline)
 }

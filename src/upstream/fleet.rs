@@ -78,7 +78,7 @@ impl Fleet {
                     plan.ejection.clone(),
                     plan.slow_start,
                     endpoints.len(),
-                    clock::now().instant,
+                    clock::instant(),
                 ),
                 random: fastrand::Rng::new(),
             })
@@ -153,7 +153,7 @@ impl Fleet {
         let (upstream, name, reason) = (&*self.name, &*endpoint.name, outcome.as_str());
         if healthy {
             if let Some(choice) = &self.choice {
-                lock(choice).ejector.recovered(index, clock::now().instant);
+                lock(choice).ejector.recovered(index, clock::instant());
             }
             tracing::info!(upstream, endpoint = name, "endpoint healthy");
         } else {
@@ -323,7 +323,7 @@ impl Account {
         };
         self.state = State::Settled;
         if failed {
-            self.end(clock::now().instant, true, None);
+            self.end(clock::instant(), true, None);
         }
     }
 
@@ -354,9 +354,9 @@ impl Drop for Account {
         }
         match self.state {
             State::Settled => {}
-            State::Answered { .. } => self.settle(clock::now().instant),
+            State::Answered { .. } => self.settle(clock::instant()),
             State::Waiting => {
-                let now = clock::now().instant;
+                let now = clock::instant();
                 self.fleet.meters.canceled();
                 // The deadline layer gives up at the same moment as we do: an endpoint that let it pass has
                 // failed.

@@ -89,7 +89,7 @@ impl Lease {
 impl Held for Lease {
     fn ended(self: Box<Self>, end: End<'_>) {
         match end {
-            End::Complete => self.complete(clock::now().instant),
+            End::Complete => self.complete(clock::instant()),
             End::Failed(error) => self.failed(error),
             // The drop closes the connection and settles the account.
             End::Abandoned => {}

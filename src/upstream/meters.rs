@@ -203,7 +203,7 @@ pub(super) fn observe_endpoints(fleet: &Arc<ArcSwap<Fleet>>, upstream: &str, met
         let (fleet, name) = (Arc::downgrade(fleet), Arc::clone(&endpoint.name));
         let state = move || {
             let fleet = fleet.upgrade()?.load_full();
-            Some(u8::from(fleet.takes_requests(fleet.place(&name)?, clock::now().instant)))
+            Some(u8::from(fleet.takes_requests(fleet.place(&name)?, clock::instant())))
         };
         metrics.observe_with(
             "forebay_upstream_endpoint_healthy",

@@ -193,7 +193,7 @@ impl Upstream {
 
     /// How each endpoint is doing, in the config's order.
     pub fn endpoints_status(&self) -> Vec<EndpointStatus> {
-        let now = clock::now().instant;
+        let now = clock::instant();
         let fleet = self.fleet.load();
         let endpoints = fleet.endpoints.iter().enumerate();
         endpoints
@@ -213,7 +213,7 @@ impl Upstream {
 
     /// How many endpoints are not left out.
     pub fn healthy(&self) -> usize {
-        self.fleet.load().healthy(clock::now().instant)
+        self.fleet.load().healthy(clock::instant())
     }
 
     /// The endpoints, unless none has been found yet.
@@ -224,7 +224,7 @@ impl Upstream {
 
     /// The endpoints once they were looked for; none where they were not found, or not in time.
     async fn first_fleet(&self, deadline: Option<Instant>) -> Arc<Fleet> {
-        let until = clock::now().instant + self.connect_timeout;
+        let until = clock::instant() + self.connect_timeout;
         if let Some(discovery) = &self.discovery {
             discovery.first(deadline.map_or(until, |deadline| deadline.min(until))).await;
         }
@@ -237,7 +237,7 @@ async fn sweep(fleet: Arc<ArcSwap<Fleet>>, idle_timeout: Duration) {
     let pause = (idle_timeout / 2).clamp(Duration::from_millis(100), Duration::from_secs(1));
     loop {
         tokio::time::sleep(pause).await;
-        let now = clock::now().instant;
+        let now = clock::instant();
         for endpoint in &fleet.load_full().endpoints {
             endpoint.pool.sweep(now);
         }

@@ -134,7 +134,7 @@ impl Pool {
 
     /// A stream of a shared connection has ended.
     pub(super) fn stream_ended(self: &Arc<Self>, id: u64) {
-        let now = clock::now().instant;
+        let now = clock::instant();
         self.change_at(now, |state| {
             if let Some(sharing) = state.shared.iter_mut().find(|sharing| sharing.id == id) {
                 sharing.streams = sharing.streams.saturating_sub(1);
@@ -200,7 +200,7 @@ impl Pool {
 
     /// Changes something that may let those in line go on.
     fn change(self: &Arc<Self>, change: impl FnOnce(&mut State)) {
-        self.change_at(clock::now().instant, change);
+        self.change_at(clock::instant(), change);
     }
 
     fn change_at(self: &Arc<Self>, now: Instant, change: impl FnOnce(&mut State)) {

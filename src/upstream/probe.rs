@@ -109,7 +109,7 @@ async fn keep_probing(fleet: Arc<Fleet>, index: usize, plan: Arc<HealthPlan>, me
 
 /// Asks once.
 async fn probe(endpoint: &Endpoint, plan: &HealthPlan) -> Outcome {
-    let deadline = clock::now().instant + plan.timeout;
+    let deadline = clock::instant() + plan.timeout;
     match timeout_at(deadline, ask(endpoint, plan, deadline)).await {
         Err(_) | Ok(Err(Kind::ConnectTimeout)) => Outcome::Timeout,
         Ok(Err(kind)) => Outcome::Failed(kind),
@@ -179,7 +179,7 @@ impl Ending {
 /// The request of a probe; none for a host that cannot be asked for, which a plan does not have.
 fn request(endpoint: &Endpoint, plan: &HealthPlan, http2: bool) -> Option<Request<Outgoing>> {
     let host = plan.host.as_ref().unwrap_or(&endpoint.authority);
-    let (body, _) = Outgoing::new(RequestBody::Empty, clock::now().instant);
+    let (body, _) = Outgoing::new(RequestBody::Empty, clock::instant());
     let mut request = Request::new(body);
     let agent = HeaderValue::from_static(concat!("forebay/", env!("CARGO_PKG_VERSION"), " (health check)"));
     request.headers_mut().insert(header::USER_AGENT, agent);

@@ -55,7 +55,7 @@ async fn send(upstream: &Upstream, mut request: Request) -> Result<Response, Err
     let nobody = if fleet.endpoints.is_empty() { Kind::Dns } else { Kind::NoEndpoint };
     let mut failure = Error::Upstream(UpstreamError::unsent(nobody));
     loop {
-        let started = clock::now().instant;
+        let started = clock::instant();
         let Some(mut account) = Account::open(&fleet, &request, started, &tried) else {
             return Err(failure);
         };

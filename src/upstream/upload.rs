@@ -111,7 +111,7 @@ impl Body for Outgoing {
         let ended = this.body.is_empty();
         watch.note(|progress| {
             progress.starved = false;
-            progress.moved = clock::now().instant;
+            progress.moved = clock::instant();
             match &polled {
                 Poll::Ready(Some(Err(error))) => progress.outcome = Some(Err(error.clone())),
                 Poll::Ready(None) => progress.outcome = Some(Ok(())),

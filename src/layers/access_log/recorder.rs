@@ -105,7 +105,7 @@ impl Recorder {
         // Without a head the connection has answered by itself, without content.
         let content = refused.head.as_ref().filter(|head| head.method != Method::HEAD);
         let bytes = content.and(response.body.as_full()).map_or(0, <[u8]>::len) as u64;
-        let duration = clock::now().instant.saturating_duration_since(refused.received.instant);
+        let duration = clock::instant().saturating_duration_since(refused.received.instant);
         self.requests.count(method, status);
         self.seconds.observe(duration);
         self.response_bytes.add(bytes);
@@ -212,7 +212,7 @@ pub(super) struct State {
 
 impl State {
     fn since_received(&self) -> Duration {
-        clock::now().instant.saturating_duration_since(self.received.instant)
+        clock::instant().saturating_duration_since(self.received.instant)
     }
 }
 

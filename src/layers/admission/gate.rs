@@ -119,7 +119,7 @@ impl Gate {
     /// whichever is first: a request that waited in vain never reached the upstream, so it is our refusal and
     /// no gateway timeout. [`Refusal::QueueFull`] also for one that has to make room.
     pub async fn acquire(self: &Arc<Self>, claim: Claim, trail: &Trail) -> Result<Permit, Error> {
-        let asked_at = clock::now().instant;
+        let asked_at = clock::instant();
         let Claim { baseline, priority, deadline, .. } = claim;
         let waiting = match self.ask(&claim, asked_at) {
             Asked::Granted(mut permit) => {
@@ -139,7 +139,7 @@ impl Gate {
             Some(_) | None => (timeout, Reason::QueueTimeout),
         };
         let outcome = tokio::time::timeout_at(until, waiting).await;
-        let now = clock::now().instant;
+        let now = clock::instant();
         let waited = now.saturating_duration_since(asked_at);
         trail.note(|notes| {
             notes.queue_wait += waited;
@@ -233,13 +233,13 @@ impl Gate {
 
     fn hand_over(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
         self.word.change(|count| Some(count.less_one()));
-        queue.drain.released(clock::now().instant);
+        queue.drain.released(clock::instant());
         self.hand_out(queue);
     }
 
     /// Gives free permits to those whose turn it is.
     fn hand_out(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
-        let now = clock::now().instant;
+        let now = clock::instant();
         let mut granted: SmallVec<[Turn; 1]> = SmallVec::new();
         while !queue.is_empty() {
             let next = |count: Count| Count { in_flight: count.in_flight + 1, waiting: count.waiting - 1 };
@@ -270,7 +270,7 @@ impl Gate {
     }
 
     fn learn(self: &Arc<Self>, began: Began, outcome: Outcome) {
-        let now = clock::now().instant;
+        let now = clock::instant();
         let Began { at, baseline, in_flight } = began;
         let latency = now.saturating_duration_since(at);
         let sample = Sample { baseline, in_flight, latency, outcome };
@@ -338,7 +338,7 @@ impl Permit {
             turn.get()
         });
         if turn.is_multiple_of(SPARSE) || !self.gate.is_calm(in_flight) {
-            self.began = Some(Began { at: clock::now().instant, baseline, in_flight });
+            self.began = Some(Began { at: clock::instant(), baseline, in_flight });
         }
     }
 
@@ -416,7 +416,7 @@ mod tests {
         // As a release leaves it for a moment, before the permit goes to the first in the queue.
         gate.word.change(|_| Some(Count { in_flight: 1, waiting: 1 }));
         assert!(gate.try_acquire(0).is_none());
-        assert!(matches!(gate.ask(&Claim::default(), clock::now().instant), Asked::Queued(_)));
+        assert!(matches!(gate.ask(&Claim::default(), clock::instant()), Asked::Queued(_)));
         assert_eq!(gate.in_flight(), 1);
     }
 }

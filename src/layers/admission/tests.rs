@@ -281,10 +281,10 @@ mod queue {
         let held = gate.try_acquire(0);
         let mut waiter = pin!(acquire(&gate));
         assert!(poll_once(waiter.as_mut()).is_pending());
-        let before = clock::now().instant;
+        let before = clock::instant();
         let error = acquire(&gate).await.unwrap_err();
         assert!(matches!(error, Error::Refused(Refusal::QueueFull { .. })), "{error:?}");
-        assert_eq!(clock::now().instant, before);
+        assert_eq!(clock::instant(), before);
         drop(held);
         assert!(waiter.await.is_ok());
         let text = metrics.render();
@@ -309,7 +309,7 @@ mod queue {
             let metrics = Metrics::default();
             let gate = Gate::new("orders", &fixed(1, 1), &metrics);
             let _held = gate.try_acquire(0).unwrap();
-            let (start, trail) = (clock::now().instant, Trail::kept());
+            let (start, trail) = (clock::instant(), Trail::kept());
             let deadline = deadline.map(|millis| start + Duration::from_millis(millis));
             let error = gate.acquire(Claim { deadline, ..Claim::default() }, &trail).await.unwrap_err();
             assert_eq!(error.as_str(), "queue_timeout");
@@ -326,7 +326,7 @@ mod queue {
 
     #[test]
     fn retry_after_follows_the_drain() {
-        let start = clock::now().instant;
+        let start = clock::instant();
         let at = |millis: u64| start + Duration::from_millis(millis);
         // Permits that came back by then, at so many milliseconds, with so many waiting: the advice in
         // milliseconds.
@@ -410,7 +410,7 @@ mod queue_order {
 
     #[test]
     fn a_higher_class_goes_first_and_none_starves() {
-        let (mut line, now) = (Line::default(), clock::now().instant);
+        let (mut line, now) = (Line::default(), clock::instant());
         for _ in 0..40 {
             for priority in Priority::ALL {
                 line.join(priority.as_str(), claim(priority, 0), now);
@@ -433,7 +433,7 @@ mod queue_order {
 
     #[test]
     fn tenants_take_turns() {
-        let (mut line, now) = (Line::default(), clock::now().instant);
+        let (mut line, now) = (Line::default(), clock::instant());
         for name in ["a1", "a2", "a3", "a4", "b1", "b2", "c1"] {
             line.join(name, claim(Normal, u64::from(name.as_bytes()[0])), now);
         }
@@ -448,7 +448,7 @@ mod queue_order {
 
     #[test]
     fn room_is_made_by_the_lowest_class_and_by_who_has_most() {
-        let now = clock::now().instant;
+        let now = clock::instant();
         let late = now + CONGESTED;
         for (waiting, newcomer, at, expected) in [
             // Of one class and one tenant: nobody, until the queue is congested.
@@ -478,7 +478,7 @@ mod queue_order {
 
     #[test]
     fn the_wait_is_what_is_ahead_at_the_pace_of_the_queue() {
-        let start = clock::now().instant;
+        let start = clock::instant();
         let soon = start + CONGESTED / 2;
         // So many permits came back in the 50 ms since: 10 ms each.
         for (waiting, newcomer, released, expected) in [
@@ -510,7 +510,7 @@ mod queue_order {
 
     #[test]
     fn whoever_leaves_leaves_nothing() {
-        let (mut queue, now) = (Queue::default(), clock::now().instant);
+        let (mut queue, now) = (Queue::default(), clock::instant());
         let mut tickets = Vec::new();
         for number in 0..300_u64 {
             let priority = Priority::ALL[number as usize % 3];
@@ -546,7 +546,7 @@ mod queue_order {
             drop(held.take());
             held = Some(waiters.remove(0).await.unwrap());
         }
-        let now = clock::now().instant;
+        let now = clock::instant();
         let ask = |millis| {
             let deadline = Some(now + Duration::from_millis(millis));
             let claim = Claim { deadline, priority: Low, ..Claim::default() };
@@ -554,7 +554,7 @@ mod queue_order {
             async move { gate.acquire(claim, &Trail::off()).await }
         };
         let error = ask(50).await.unwrap_err();
-        assert_eq!((error.as_str(), clock::now().instant), ("deadline_too_near", now));
+        assert_eq!((error.as_str(), clock::instant()), ("deadline_too_near", now));
         let Error::Refused(Refusal::DeadlineTooNear { retry_after }) = error else { panic!("{error:?}") };
         assert!(!retry_after.is_zero());
         assert_eq!(gate.waiting(), 2);
@@ -829,9 +829,9 @@ mod layer {
         let gate = gate(1, 9);
         let layer = around(&gate, || Ok(Response::new(StatusCode::OK, chunks())));
         let _first = layer.send(get()).await.unwrap();
-        let deadline = clock::now().instant + Duration::from_millis(50);
+        let deadline = clock::instant() + Duration::from_millis(50);
         let error = layer.send(request(Some(deadline), Trail::off())).await.unwrap_err();
         assert_eq!(error.as_str(), "queue_timeout");
-        assert!(clock::now().instant < deadline + Duration::from_millis(5));
+        assert!(clock::instant() < deadline + Duration::from_millis(5));
     }
 }

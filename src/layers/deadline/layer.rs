@@ -152,7 +152,7 @@ impl<'a, S: Inner> Service<Request> for &'a Tell<S> {
         if let Some(signals) = &self.signals
             && let Some(until) = request.until()
         {
-            let left = until.saturating_duration_since(clock::now().instant);
+            let left = until.saturating_duration_since(clock::instant());
             signals.tell(&mut request.headers, left);
         }
         self.inner.send(request)

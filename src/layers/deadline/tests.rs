@@ -244,7 +244,7 @@ async fn a_client_may_ask_for_less() {
 async fn the_upstream_is_told_what_is_left() {
     let plan = DeadlinePlan { timeout: SECOND, signals: Some(signals().into()) };
     let tell = Tell::new(&plan, Origin::new(Duration::ZERO, Response::new(StatusCode::OK, Body::empty())));
-    let now = clock::now().instant;
+    let now = clock::instant();
     let mut request = get();
     request.headers.insert("grpc-timeout", HeaderValue::from_static("9S"));
     request.deadline = Some(now + SECOND);

@@ -270,7 +270,7 @@ impl<S: Inner> Retry<S> {
             !response.status.is_server_error() && response.status != StatusCode::TOO_MANY_REQUESTS
         };
         if outcome.as_ref().is_ok_and(pays) {
-            self.budget.deposit(clock::now().instant);
+            self.budget.deposit(clock::instant());
         }
     }
 
@@ -296,7 +296,8 @@ impl<S: Inner> Retry<S> {
     ///
     /// An attempt that is cut short cannot tell which endpoint it was at. Its trail can, so it is given one.
     fn attempt_timer(&self, request: &mut Request) -> Option<Sleep> {
-        let end = clock::now().instant + self.plan.per_try_timeout?;
+        let timeout = self.plan.per_try_timeout?;
+        let end = clock::instant() + timeout;
         if request.until().is_some_and(|deadline| deadline <= end) {
             return None;
         }
@@ -341,7 +342,7 @@ fn avoid(repeat: &mut Repeat, outcome: &Outcome) {
 
 /// Waits before the next attempt, and uses the time to read what is left of a small response.
 async fn pause(failed: Outcome, wait: Duration) {
-    let until = clock::now().instant + wait;
+    let until = clock::instant() + wait;
     if let Ok(response) = failed {
         // Bounded by the pause: an origin that failed does not also get to hold up the next attempt.
         let _ = tokio::time::timeout_at(until, drain(response.into_body())).await;

@@ -273,7 +273,7 @@ impl<'a> Service<Request> for &'a Script {
                 avoid: request.attempt.avoid.iter().map(|endpoint| (**endpoint).to_owned()).collect(),
                 headers: request.headers,
                 body: None,
-                at: clock::now().instant,
+                at: clock::instant(),
             };
             if let Step::ReadThen(then) = step {
                 step = *then;
@@ -467,7 +467,7 @@ async fn an_attempt_that_hangs_is_cut_and_its_endpoint_avoided() {
             plan.per_try_timeout = Some(100 * MS);
             plan.backoff.base = Duration::ZERO;
         });
-        let start = clock::now().instant;
+        let start = clock::instant();
         assert_eq!(retry.outcome(Request::from(RequestParts { trail, ..get().into_parts() })).await, "200");
         let seen = retry.seen();
         assert!(seen[2].at - start < 210 * MS, "two attempts and no pause: {:?}", seen[2].at - start);
@@ -482,7 +482,7 @@ async fn no_attempt_begins_beyond_the_deadline() {
     let retry = retry([status(503)], |plan| {
         plan.backoff = BackoffPlan { base: 50 * MS, max: 50 * MS, factor: 1.0, jitter: Jitter::None };
     });
-    let deadline = Some(clock::now().instant + 40 * MS);
+    let deadline = Some(clock::instant() + 40 * MS);
     assert_eq!(retry.outcome(Request::from(RequestParts { deadline, ..get().into_parts() })).await, "503");
     assert_eq!(retry.counted(), ["deadline"]);
 }
@@ -492,7 +492,7 @@ async fn waits_grow() {
     let retry = retry([status(503), status(503), status(200)], |plan| {
         plan.backoff = BackoffPlan { base: 40 * MS, max: 70 * MS, factor: 2.0, jitter: Jitter::None };
     });
-    let start = clock::now().instant;
+    let start = clock::instant();
     assert_eq!(retry.outcome(get()).await, "200");
     let waits: Vec<_> = retry.seen().iter().map(|seen| (seen.at - start).as_millis()).collect();
     assert!((40..42).contains(&waits[1]) && (110..114).contains(&waits[2]), "{waits:?}");
@@ -503,13 +503,13 @@ async fn waits_grow() {
 async fn retry_after_is_respected() {
     let soon = || [Step::Status(503, Some("2")), status(200)];
     let waited = retry(soon(), |plan| plan.backoff.max = Duration::from_secs(5));
-    let start = clock::now().instant;
+    let start = clock::instant();
     let deadline = Some(start + Duration::from_secs(10));
     assert_eq!(waited.outcome(Request::from(RequestParts { deadline, ..get().into_parts() })).await, "200");
     assert!(waited.seen()[1].at - start >= Duration::from_secs(2));
 
     let given_up = retry([Step::Status(503, Some("11"))], |_| {});
-    let deadline = Some(clock::now().instant + Duration::from_secs(10));
+    let deadline = Some(clock::instant() + Duration::from_secs(10));
     let response =
         given_up.send(Request::from(RequestParts { deadline, ..get().into_parts() })).await.unwrap();
     assert_eq!(response.headers[header::RETRY_AFTER], "11");
@@ -556,14 +556,14 @@ async fn what_a_failed_response_holds_is_released_before_the_next_attempt() {
     struct Flag(Arc<Mutex<Option<Instant>>>);
     impl Drop for Flag {
         fn drop(&mut self) {
-            *self.0.lock().unwrap() = Some(clock::now().instant);
+            *self.0.lock().unwrap() = Some(clock::instant());
         }
     }
     let released = Arc::new(Mutex::new(None));
     let mut body = Body::full("try later");
     body.hold(crate::http::held::DropAtEnd(Flag(released.clone())));
     let retry = retry([Step::Says(503, body), status(200)], |plan| plan.backoff.jitter = Jitter::None);
-    let start = clock::now().instant;
+    let start = clock::instant();
     assert_eq!(retry.outcome(get()).await, "200");
     assert_eq!(released.lock().unwrap().unwrap(), start, "before the pause, not after it");
 }

@@ -87,7 +87,7 @@ async fn silence_is_bounded() {
     peer.closed().await;
 
     let mut hurried = get();
-    hurried.deadline = Some(crate::clock::now().instant + Duration::from_millis(30));
+    hurried.deadline = Some(crate::clock::instant() + Duration::from_millis(30));
     let (result, peer) = tokio::join!(text(&balance, hurried), origin.answer(""));
     assert_eq!(failure(result).kind, Kind::Deadline);
     peer.closed().await;

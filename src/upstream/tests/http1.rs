@@ -17,7 +17,7 @@ use super::*;
 
 /// Sends a request on a connection, as it is.
 async fn send_on(connection: &mut Exclusive) -> Sent {
-    let (body, _) = Outgoing::new(RequestBody::Empty, clock::now().instant);
+    let (body, _) = Outgoing::new(RequestBody::Empty, clock::instant());
     let mut request = http::Request::new(body);
     request.headers_mut().insert("host", "example.com".parse().unwrap());
     let mut sending = pin!(connection.send(request));
@@ -260,7 +260,7 @@ async fn those_beyond_the_cap_wait_in_line() {
     // The body is not over: the connection is not free, and in time somebody tires of waiting.
     assert_eq!(failure(send(&balance, get()).await).kind, Kind::ConnectionLimit);
     let mut hurried = get();
-    hurried.deadline = Some(crate::clock::now().instant + Duration::from_millis(20));
+    hurried.deadline = Some(crate::clock::instant() + Duration::from_millis(20));
     assert_eq!(failure(send(&balance, hurried).await).kind, Kind::Deadline);
     assert!(origin.is_unasked().await);
 

@@ -116,7 +116,7 @@ impl World {
         let bounds = Bounds { start: 50, min: 4, max: 500 };
         let mut world = Self {
             random: Random(seed),
-            start: clock::now().instant,
+            start: clock::instant(),
             now: 0.0,
             events: BinaryHeap::new(),
             sequence: 0,
