@@ -74,6 +74,8 @@ impl Connection {
 #[derive(Debug)]
 pub(super) struct InFlight {
     connection: Arc<Connection>,
+    /// The request's number on its connection, from 1 on.
+    number: u32,
     /// Whether hyper may have more to read of the request.
     has_body: bool,
     /// Whether the client takes another response on this connection.
@@ -120,14 +122,15 @@ impl InFlight {
     /// And whether the connection may carry another request after this one.
     fn begin(connection: &Arc<Connection>, request: &http::Request<Incoming>) -> (Self, bool) {
         let has_body = !request.body().is_end_stream();
-        let count = connection.watched.request_begins(has_body);
+        let number = connection.watched.request_begins(has_body);
         // RFC 9112 §9.3; a list with more in it may be of one that does not.
         let keep_alive = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
         let knows_chunks = request.version() == Version::HTTP_11;
         let persists = knows_chunks && request.headers().get(CONNECTION).is_none_or(keep_alive);
-        let goes_on = count < connection.context.border.server.max_requests_per_connection;
+        let goes_on = number < connection.context.border.server.max_requests_per_connection;
         let is_head = request.method() == Method::HEAD;
-        (Self { connection: connection.clone(), has_body, persists, knows_chunks, is_head }, goes_on)
+        let connection = connection.clone();
+        (Self { connection, number, has_body, persists, knows_chunks, is_head }, goes_on)
     }
 }
 
@@ -185,12 +188,19 @@ async fn respond_to(
         }
         Err(refused) => (context.gateway.refused(&refused), connection.spoken == Spoken::Http1),
     };
+    if in_flight.has_body && connection.spoken == Spoken::Http1 {
+        // hyper finds out whether anybody reads the body. Where nobody does, and it is not all there, it ends
+        // the connection, and says so if it knows before it writes the head.
+        tokio::task::yield_now().await;
+    }
     if let (Some(hsts), true) = (&context.hsts, is_secure) {
         // RFC 6797 §7.2: never by `http`. What the origin says of itself stands.
         response.headers.entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
     }
     // RFC 9112 §9.6: who closes the connection after this response says so in it.
-    let is_last = !goes_on || connection.watched.order() >= Order::Drain;
+    let is_last = !goes_on
+        || connection.watched.order() >= Order::Drain
+        || connection.watched.awaits_body(in_flight.number);
     let close = close || is_last && connection.spoken == Spoken::Http1;
     Outgoing::of(response, connection.spoken, close, Some(in_flight))
 }

@@ -51,6 +51,8 @@ pub struct Watched {
     closing: AtomicBool,
     /// Whether the last request had a body.
     body: AtomicBool,
+    /// The number of the request some of whose body has yet to come, on HTTP/1; 0 where there is none.
+    within_body: AtomicU32,
     /// Whether the connection should free what it does not need, if it can.
     rest: AtomicBool,
     waker: Mutex<Option<Waker>>,
@@ -79,6 +81,7 @@ impl Watched {
             told: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             body: AtomicBool::new(false),
+            within_body: AtomicU32::new(0),
             rest: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
@@ -132,6 +135,16 @@ impl Watched {
             self.phase.store(Phase::Busy as u8, Ordering::Relaxed);
         }
         begun(before).wrapping_add(1)
+    }
+
+    /// On HTTP/1, what has come ends within the body of the request of this number, if of any.
+    pub fn ends_within_body(&self, of: Option<u32>) {
+        self.within_body.store(of.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Whether some of the body of the request of this number has yet to come.
+    pub fn awaits_body(&self, of: u32) -> bool {
+        self.within_body.load(Ordering::Relaxed) == of
     }
 
     /// A response has ended, or its request was given up.

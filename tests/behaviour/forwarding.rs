@@ -230,8 +230,50 @@ async fn an_early_answer_is_passed_on_during_the_upload() {
             .await;
         let answer = client.response().await;
         assert_eq!((answer.status(), answer.text(), answer.complete), (403, "no", true));
+        assert_eq!(answer.field("connection"), Some("close"));
         // A head that was read as part of the body before it would not be one.
         assert_eq!(connections.recv().await.unwrap(), format!("POST /{count} HTTP/1.1"));
+    }
+    gateway.at_rest().await;
+}
+
+/// RFC 9112 §9.6: where the rest of a body is not read, the answer says that the connection ends.
+#[tokio::test]
+async fn an_answer_to_half_a_request_says_that_it_is_the_last() {
+    let origin = Origin::always(Reply::ok("x")).await;
+    let more = "[[route]]\nname = \"fixed\"\nmatch = { path = \"/fixed\" }\nrespond = { status = 200, body = \"fixed\" }";
+    let gateway = Gateway::before(origin.address, &format!("max_body = \"10B\"\n{more}")).await;
+    let (sized, chunked) = ("content-length: 16", "transfer-encoding: chunked");
+    for (target, status, framing, body, goes_on) in [
+        ("/fixed", 200, sized, "half", false),
+        ("/fixed", 200, sized, "and another half", true),
+        ("/fixed", 200, chunked, "9\r\nhalf", false),
+        ("/fixed", 200, chunked, "9\r\nall of it\r\n0\r\n\r\n", true),
+        // It is all there, and hyper does not read as far.
+        ("/fixed", 200, chunked, "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n", false),
+        ("/", 413, sized, "half", false),
+        ("/", 413, sized, "and another half", true),
+    ] {
+        let mut client = Client::connect(gateway.address).await;
+        client.write(format!("POST {target} HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n{body}")).await;
+        let answer = client.response().await;
+        let close = answer.field("connection");
+        assert_eq!((answer.status(), close.is_none()), (status, goes_on), "{target} {framing} {body}");
+        client.write("GET /fixed HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        if goes_on {
+            assert_eq!(client.response().await.text(), "fixed");
+        } else {
+            assert_eq!((close, client.rest().await), (Some("close"), vec![]));
+        }
+    }
+    assert!(origin.asked().is_empty());
+    // What has begun to come is the body of another request.
+    let mut client = Client::connect(gateway.address).await;
+    let post = "POST /fixed HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n";
+    client.write(format!("GET /fixed HTTP/1.1\r\nhost: a\r\n\r\n{post}half{post}ha")).await;
+    for close in [None, None, Some("close")] {
+        let answer = client.response().await;
+        assert_eq!((answer.text(), answer.field("connection")), ("fixed", close));
     }
     gateway.at_rest().await;
 }

@@ -64,7 +64,9 @@ impl WatchedIo {
         };
         let bytes = buf.filled().get(before..).unwrap_or_default();
         match framing.read(bytes) {
-            Found::Nothing => {}
+            Found::Nothing => {
+                self.watched.ends_within_body(framing.is_within_body().then(|| framing.heads()));
+            }
             Found::Handshake(at) => {
                 self.put_back(buf, before + at);
             }
