@@ -10,7 +10,8 @@
 //! makes a message malformed (RFC 9113 §8.1.1). Only the library can refuse one stream. So it gets one field
 //! more: a `CONTINUATION` with a field that it, or the border, refuses, for which the block is left open. A
 //! block whose last frame comes in pieces is always left open, for it is known only at its end whether it is
-//! malformed.
+//! malformed. So of such a block the library takes one `CONTINUATION` of the client's less: five, not six,
+//! with the limits as they are.
 
 mod field;
 mod fragment;
