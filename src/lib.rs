@@ -50,8 +50,6 @@
 //! - **Small writes are gathered and sent as one piece** ([`net::poll_gathered`]). `writev` being a wash
 //!   holds for hyper's own choice, which copies into another buffer; a copy on the stack and `send` took 4 %
 //!   off a pass-through request.
-//! - **An HTTP/1 connection to an endpoint has no task of its own** (`upstream::drive`): the task of the
-//!   request polls it. Two wakes and three polls less a request were 5 % of its time.
 //! - **What a client sends is read along with hyper** ([`server::framing`], [`server::frames`]), which shows
 //!   neither the bytes of a head nor HTTP/2's frames: 65 ns a head of 120 bytes, nothing a byte of a body.
 //! - **An idle HTTP/1 connection is taken apart** ([`server::connection`]) and built again at its next bytes:

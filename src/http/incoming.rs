@@ -51,20 +51,6 @@ pub struct Incoming {
     pace: Option<Box<Pace>>,
     /// What the sender occupies.
     place: Option<Occupied>,
-    /// Until its end.
-    carrier: Option<Arc<dyn Carrier>>,
-    /// How it broke, which is yet to be told.
-    broke: Option<Error>,
-}
-
-/// The connection of a body that arrives only while it is asked for.
-pub trait Carrier: Debug + Send + Sync {
-    /// Polls the connection, and then the body.
-    fn poll_frame(
-        &self,
-        body: &mut hyper::body::Incoming,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>>;
 }
 
 /// What the sender of a body occupies until its request is answered, and others may be waiting for.
@@ -147,15 +133,7 @@ impl Incoming {
             min_rate: 0,
             pace: None,
             place: None,
-            carrier: None,
-            broke: None,
         }
-    }
-
-    /// Has the body arrive by `carrier`, if it is not brought by anybody else.
-    #[must_use]
-    pub fn carried_by(self, carrier: Option<Arc<dyn Carrier>>) -> Self {
-        Self { carrier, ..self }
     }
 
     /// Has the body fail when it brings fewer bytes a second, once it has been waited for ten seconds; 0 for
@@ -187,20 +165,9 @@ impl Incoming {
         if self.failed {
             return Poll::Ready(None);
         }
-        if let Some(error) = self.broke.take() {
-            return self.fail(error);
-        }
-        let polled = match &self.carrier {
-            Some(carrier) => carrier.poll_frame(&mut self.body, cx),
-            None => Pin::new(&mut self.body).poll_frame(cx),
-        };
-        match polled {
+        match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.wait = None;
-                if self.body.is_end_stream() {
-                    // It may serve another exchange now.
-                    self.carrier = None;
-                }
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 if let Some(pace) = &mut self.pace {
                     pace.arrives(bytes, clock::instant());
@@ -219,19 +186,9 @@ impl Incoming {
             }
             Poll::Ready(Some(Err(error))) => {
                 let error = self.broken(&error);
-                if self.carrier.take().is_none() {
-                    return self.fail(error);
-                }
-                // It may be asked for in the very poll that took in the head: hyper's server, which closes at
-                // once then, is given the time to write what came before.
-                self.broke = Some(error);
-                cx.waker().wake_by_ref();
-                Poll::Pending
+                self.fail(error)
             }
-            Poll::Ready(None) => {
-                self.carrier = None;
-                Poll::Ready(None)
-            }
+            Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => self.poll_wait(cx),
         }
     }
@@ -295,7 +252,6 @@ impl Incoming {
         self.failed = true;
         self.wait = None;
         self.place = None;
-        self.carrier = None;
         Poll::Ready(Some(Err(error)))
     }
 

@@ -7,10 +7,8 @@
 //! twice (RFC 9110 §9.2.2) and whose body is at hand. Both happen when an endpoint closes an idle connection
 //! just then.
 
-use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use http::{HeaderMap, Response as HttpResponse, StatusCode};
 use hyper::body::Incoming as HyperIncoming;
@@ -121,12 +119,8 @@ impl Attempt<'_> {
     ) -> Outcome {
         let used = connection.is_used();
         let replica = if used && !again && !self.upgrade { load.replica() } else { None };
-        if upload.is_some() {
-            // Its body goes on when nobody waits for the answer's.
-            connection.go_alone();
-        }
-        let mut sending = pin!(connection.send(load.http1(aim)));
-        match self.head(|cx| connection.poll(cx, |cx| sending.as_mut().poll(cx)), upload).await {
+        let sending = connection.send(load.http1(aim));
+        match self.head(sending, upload).await {
             Ok(Ok(response)) => {
                 connection.wire().head_arrived();
                 Outcome::Answered(response, Carrier::Exclusive(connection))
@@ -156,8 +150,8 @@ impl Attempt<'_> {
             Ok(request) => request,
             Err(error) => return Outcome::Failed(error),
         };
-        let mut sending = pin!(stream.connection.send(request));
-        match self.head(|cx| sending.as_mut().poll(cx), upload).await {
+        let sending = stream.connection.send(request);
+        match self.head(sending, upload).await {
             Ok(Ok(response)) => {
                 stream.connection.answered();
                 Outcome::Answered(response, Carrier::Stream(stream))
@@ -179,22 +173,19 @@ impl Attempt<'_> {
 
     /// Waits for a response head: for `read_timeout` from when the endpoint began to keep us waiting, and not
     /// beyond the request's deadline.
-    async fn head(
-        &self,
-        mut sent: impl FnMut(&mut Context<'_>) -> Poll<Sent>,
-        upload: Option<&Upload>,
-    ) -> Result<Sent, Kind> {
+    async fn head(&self, sending: impl Future<Output = Sent>, upload: Option<&Upload>) -> Result<Sent, Kind> {
         let patience = self.upstream.read_timeout;
         let begun = clock::instant();
         let until = |since: Instant| {
             let until = since + patience;
             self.deadline.map_or(until, |deadline| deadline.min(until))
         };
+        let mut sending = pin!(sending);
         let mut timer = pin!(sleep_until(until(begun)));
         loop {
             tokio::select! {
                 biased;
-                sent = poll_fn(&mut sent) => return Ok(sent),
+                sent = &mut sending => return Ok(sent),
                 () = &mut timer => {}
             }
             let now = clock::instant();
@@ -235,14 +226,13 @@ impl Attempt<'_> {
             notes.upstream_time = after;
             notes.upstream_status = Some(status.as_u16());
         });
-        let incoming = Incoming::new(body, Side::Upstream, self.upstream.read_timeout, u64::MAX)
-            .carried_by(carrier.of_body());
+        let incoming = Incoming::new(body, Side::Upstream, self.upstream.read_timeout, u64::MAX);
         let mut answer = Response::new(status, Body::empty());
         answer.headers = parts.headers;
         if let Some(tunnel) = tunnel {
             crate::http::fields::strip_hop_by_hop(&mut answer.headers);
             answer.upgrade = Some(Box::new(tunnel));
-            // The tunnel's bytes go over the connection's socket, which hyper takes out of it.
+            // The tunnel's bytes go over the connection's socket, which hyper takes out of its driver.
             carrier.let_go();
             account.settle(now);
             return Ok(answer);

@@ -1,13 +1,11 @@
 //! The two kinds of connections a pool keeps: one exchange at a time, and many.
 //!
-//! hyper's sender is one end of each. The other end is polled by whoever uses the connection, as `drive`
-//! says, or by a task of its own where several do.
+//! A task of its own drives each; hyper's sender is the other end of it.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -17,9 +15,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::http::incoming::Carrier;
-
-use super::drive::Drive;
 use super::grant::Slot;
 use super::heads::{Flood, MAX_HEAD};
 use super::io::{Socket, UpstreamIo, Wire};
@@ -45,26 +40,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// An HTTP/1.1 connection. One that is dropped in the middle of an exchange is closed at once.
 #[derive(Debug)]
 pub(super) struct Exclusive {
-    // Before its driver, which then sees that there is nothing more to send.
     sender: http1::SendRequest<Outgoing>,
     wire: Arc<Wire>,
-    driver: Driver,
-    used: bool,
-}
-
-/// Who polls hyper's end of a connection.
-#[derive(Debug)]
-struct Driver {
-    at: At,
+    driver: AbortHandle,
     busy: bool,
-}
-
-#[derive(Debug)]
-enum At {
-    /// Whoever waits for something on it.
-    Hand(Arc<Drive>),
-    /// A task.
-    Task(AbortHandle),
+    used: bool,
 }
 
 impl Exclusive {
@@ -73,25 +53,22 @@ impl Exclusive {
         let wire = Arc::new(Wire::default());
         let io = TokioIo::new(UpstreamIo::new(socket, Arc::clone(&wire), slot));
         let (sender, connection) = http1::Builder::new().max_header_size(MAX_HEAD).handshake(io).await?;
-        let driver = Driver { at: At::Hand(Drive::new(connection.with_upgrades())), busy: false };
-        Ok(Self { sender, wire, driver, used: false })
+        let driver = tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::trace!(%error, "upstream connection ended");
+            }
+        });
+        Ok(Self { sender, wire, driver: driver.abort_handle(), busy: false, used: false })
     }
 
     /// Whether a request can be sent now.
     pub(super) fn is_ready(&self) -> bool {
-        !self.is_closed() && self.sender.is_ready()
+        self.sender.is_ready()
     }
 
     /// Whether no request can ever be sent again.
     pub(super) fn is_closed(&self) -> bool {
-        let over = match &self.driver.at {
-            At::Hand(drive) => {
-                drive.look();
-                drive.is_over()
-            }
-            At::Task(_) => false,
-        };
-        over || self.sender.is_closed()
+        self.sender.is_closed()
     }
 
     /// Whether it has carried an exchange before this one: its endpoint may be closing it just now.
@@ -104,80 +81,30 @@ impl Exclusive {
         &self.wire
     }
 
-    /// Waits a moment for the exchange before to be done with; false if it is not.
+    /// Waits a moment for the driver to be done with the exchange before; false if it is not.
     pub(super) async fn settle(&mut self) -> bool {
-        let Self { sender, driver, .. } = self;
-        let ready = poll_fn(|cx| driver.poll(cx, |cx| sender.poll_ready(cx)));
-        matches!(tokio::time::timeout(SETTLE, ready).await, Ok(Ok(()))) && self.is_ready()
+        let ready = tokio::time::timeout(SETTLE, self.sender.ready()).await;
+        matches!(ready, Ok(Ok(())))
     }
 
-    /// Sends a request. What comes of it is to be polled by [`poll`](Self::poll).
+    /// Sends a request.
     pub(super) fn send(&mut self, request: Request<Outgoing>) -> impl Future<Output = Sent> + use<> {
         self.wire.begin();
-        self.driver.busy = true;
+        self.busy = true;
         self.sender.try_send_request(request)
-    }
-
-    /// Polls something that is awaited of this connection, and the connection before it where nobody else
-    /// does.
-    pub(super) fn poll<T>(
-        &self,
-        cx: &mut Context<'_>,
-        awaited: impl FnOnce(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        self.driver.poll(cx, awaited)
-    }
-
-    /// What brings the response's body, where no task does.
-    pub(super) fn carrier(&self) -> Option<Arc<dyn Carrier>> {
-        match &self.driver.at {
-            At::Hand(drive) => Some(Arc::<Drive>::clone(drive)),
-            At::Task(_) => None,
-        }
-    }
-
-    /// Has a task of its own poll the connection from now on, so that it gets on whoever waits for what.
-    pub(super) fn go_alone(&mut self) {
-        if let At::Hand(drive) = &self.driver.at
-            && let Some(connection) = drive.take()
-        {
-            let task = tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::trace!(%error, "upstream connection ended");
-                }
-            });
-            self.driver.at = At::Task(task.abort_handle());
-        }
     }
 
     /// Marks the exchange as over: from now on a drop lets hyper end the connection in order.
     pub(super) const fn finished(&mut self) {
-        self.driver.busy = false;
+        self.busy = false;
         self.used = true;
     }
 }
 
-impl Driver {
-    fn poll<T>(&self, cx: &mut Context<'_>, awaited: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
-        match &self.at {
-            At::Hand(drive) => drive.poll(cx, awaited),
-            At::Task(_) => awaited(cx),
-        }
-    }
-}
-
-impl Drop for Driver {
+impl Drop for Exclusive {
     fn drop(&mut self) {
-        match &self.at {
-            At::Hand(drive) => {
-                if !self.busy {
-                    // hyper has seen that the sender is gone, and says goodbye where TLS wants that.
-                    let _ = drive.poll(&mut Context::from_waker(Waker::noop()), |_| Poll::Ready(()));
-                }
-                drop(drive.take());
-            }
-            At::Task(task) if self.busy => task.abort(),
-            At::Task(_) => {}
+        if self.busy {
+            self.driver.abort();
         }
     }
 }

@@ -1,11 +1,9 @@
 //! What a response body carries: its connection, to be given back, and the account of the attempt, to be
 //! settled.
 
-use std::sync::Arc;
-
 use crate::clock::{self, Instant};
 use crate::error::Error;
-use crate::http::{End, Held, incoming};
+use crate::http::{End, Held};
 
 use super::connection::Exclusive;
 use super::fleet::Account;
@@ -23,21 +21,10 @@ pub(super) enum Carrier {
 
 impl Carrier {
     /// Lets the connection go on without us.
-    pub(super) fn let_go(&mut self) {
+    pub(super) const fn let_go(&mut self) {
         match self {
-            Self::Exclusive(connection) => {
-                connection.go_alone();
-                connection.finished();
-            }
+            Self::Exclusive(connection) => connection.finished(),
             Self::Stream(_) => {}
-        }
-    }
-
-    /// What has to be polled for the body to arrive, if anything has.
-    pub(super) fn of_body(&self) -> Option<Arc<dyn incoming::Carrier>> {
-        match self {
-            Self::Exclusive(connection) => connection.carrier(),
-            Self::Stream(_) => None,
         }
     }
 }

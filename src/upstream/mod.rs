@@ -20,7 +20,7 @@
 //! - `discovery`, with `dns`: endpoints that are found by name, while requests run.
 //! - `endpoint`, with `pool`, `grant`, `connect`, `tls`, `resolve`: how a request gets a connection.
 //! - `attempt`, with `forward`, `upload`, `answer`, `failure`, `lease`: how it is sent, and what comes back.
-//! - `connection`, `drive`, `io`, `heads`, `frames`: hyper's connections and the sockets below them.
+//! - `connection`, `io`, `heads`, `frames`: hyper's connections and the sockets below them.
 //!
 //! What surprises:
 //! - `max_connections` counts sockets, tunnels included; a socket owns its place and frees it when it is
@@ -42,7 +42,6 @@ mod connect;
 mod connection;
 mod discovery;
 pub mod dns;
-mod drive;
 mod ejection;
 mod endpoint;
 mod failure;

@@ -148,7 +148,6 @@ async fn ask(
         (sent.map_err(|error| classify_http2(error.error(), flood).kind)?, Line::Shared(shared))
     } else {
         let mut exclusive = Exclusive::over(socket, Slot::apart()).await.map_err(|_| Kind::ConnectFailed)?;
-        exclusive.go_alone();
         let sent = exclusive.send(request).await;
         let flood = exclusive.wire().flood();
         (sent.map_err(|error| classify_http1(error.error(), flood))?, Line::Exclusive(exclusive))

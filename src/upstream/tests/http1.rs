@@ -1,82 +1,8 @@
 //! What goes over an HTTP/1.1 connection, and when it is used again.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-
 use tokio::io::AsyncWriteExt;
 
-use crate::clock;
-use crate::upstream::connection::{Exclusive, Sent};
-use crate::upstream::grant::Slot;
-use crate::upstream::io::Socket;
-use crate::upstream::upload::Outgoing;
-
 use super::*;
-
-/// Sends a request on a connection, as it is.
-async fn send_on(connection: &mut Exclusive) -> Sent {
-    let (body, _) = Outgoing::new(RequestBody::Empty, clock::instant());
-    let mut request = http::Request::new(body);
-    request.headers_mut().insert("host", "example.com".parse().unwrap());
-    let mut sending = pin!(connection.send(request));
-    let sent = poll_fn(|cx| connection.poll(cx, |cx| sending.as_mut().poll(cx)));
-    timeout(HUNG, sent).await.expect("no answer")
-}
-
-#[tokio::test]
-async fn a_request_for_a_connection_that_has_ended_is_handed_back() {
-    let origin = Origin::new().await;
-    let socket = TcpStream::connect(origin.address()).await.unwrap();
-    let mut connection = Exclusive::over(Socket::Tcp(socket), Slot::apart()).await.unwrap();
-    let answer = origin.answer("HTTP/1.1 204 No Content\r\n\r\n");
-    let (sent, peer) = tokio::join!(send_on(&mut connection), answer);
-    assert_eq!(sent.unwrap().status(), 204);
-    assert!(connection.is_ready());
-    drop(peer);
-    while connection.is_ready() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    assert!(connection.is_closed());
-    assert!(send_on(&mut connection).await.unwrap_err().take_message().is_some());
-    assert!(!connection.settle().await);
-}
-
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Both ends of hyper's channels are polled by the request's task: they must not wake it for each other.
-#[tokio::test]
-async fn a_request_is_woken_once_by_its_answer() {
-    let origin = Origin::new().await;
-    let balance = to(&origin);
-    let (first, mut peer) = tokio::join!(text(&balance, get()), origin.answer(OK));
-    first.unwrap();
-    for _ in 0..3 {
-        let wakes = Arc::new(Wakes::default());
-        let waker = Waker::from(Arc::clone(&wakes));
-        let mut asked = Box::pin(text(&balance, get()));
-        let mut poll = || asked.as_mut().poll(&mut Context::from_waker(&waker));
-        assert!(poll().is_pending());
-        peer.head().await;
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 0, "sending wakes nobody");
-        peer.write(OK).await;
-        while wakes.0.load(Ordering::Relaxed) == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let Poll::Ready(answer) = poll() else { panic!("no answer") };
-        assert_eq!(answer.unwrap(), (200, "ok".to_owned()));
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
-    }
-    assert!(origin.is_unasked().await);
-}
 
 #[tokio::test]
 async fn a_request_as_the_origin_gets_it() {
