@@ -88,6 +88,19 @@ async fn answers_keep_their_order_in_pieces_of_any_size() {
     }
 }
 
+/// The answer to the request before is not the last: one that says what is wrong follows.
+#[tokio::test]
+async fn what_is_wrong_behind_a_body_is_answered_too() {
+    let (_origin, gateway) = start().await;
+    let mut client = Client::connect(gateway.address).await;
+    client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nha").await;
+    gateway.wait_for("forebay_requests_in_flight", &[], |now| now == 1.0).await;
+    client.write("lfGET / HTTP/1.1\nhost: a\r\n\r\n").await;
+    let answer = client.response().await;
+    assert_eq!((answer.status(), answer.field("connection")), (200, None));
+    assert_eq!(client.response().await.status(), 400);
+}
+
 const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                          sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 

@@ -63,10 +63,12 @@ impl WatchedIo {
             Along::Nothing | Along::Broken(..) | Along::Flooded => return,
         };
         let bytes = buf.filled().get(before..).unwrap_or_default();
-        match framing.read(bytes) {
-            Found::Nothing => {
-                self.watched.ends_within_body(framing.is_within_body().then(|| framing.heads()));
-            }
+        let found = framing.read(bytes);
+        // Where something is wrong, nothing more of a body comes.
+        let goes_on = !matches!(found, Found::Fault { .. }) && framing.is_within_body();
+        self.watched.ends_within_body(goes_on.then(|| framing.heads()));
+        match found {
+            Found::Nothing => {}
             Found::Handshake(at) => {
                 self.put_back(buf, before + at);
             }
