@@ -100,6 +100,13 @@ pub struct ServerPlan {
     pub paths: PathRules,
 }
 
+impl ServerPlan {
+    /// How large HTTP/2 lets a list of fields be, as it counts them (RFC 9113 §6.5.2).
+    pub fn max_header_list(&self) -> u32 {
+        u32::try_from(self.max_header_bytes).unwrap_or(u32::MAX)
+    }
+}
+
 /// An address where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerPlan {

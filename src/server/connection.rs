@@ -381,7 +381,7 @@ fn http2_builder(context: &Context) -> http2::Builder<Streams> {
     let mut builder = http2::Builder::new(streams);
     builder
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(context.border.server.max_header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(context.border.server.max_header_list())
         .max_send_buf_size(STREAM_SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);

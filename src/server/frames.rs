@@ -4,7 +4,7 @@
 //! `PING`, `SETTINGS`, `PRIORITY`, `WINDOW_UPDATE`, `RST_STREAM`, empty `DATA`, `CONTINUATION` and frames of
 //! unknown types are all legitimate in themselves, so what counts is their rate. A connection has a budget
 //! that grows with time (`server.max_http2_control_frames`) and with what it is sent: a client that reads a
-//! large response has many windows to update. Only headers of frames are looked at.
+//! large response has many windows to update. For this, only headers of frames are looked at.
 //!
 //! Field blocks are followed beside the library ([`hpack`]), for what it drops without a word although it
 //! makes a message malformed (RFC 9113 §8.1.1). Only the library can refuse one stream. So it gets one field
@@ -268,31 +268,24 @@ impl Frames {
     /// A block is complete. Returns the frame that ends it for the library, if it has yet to.
     fn block_ends(&mut self, bytes: &mut [u8]) -> Result<Option<Bytes>, Fault> {
         self.ends_block = false;
-        let mut frame = vec![0, 0, 0, CONTINUATION, END_HEADERS];
-        frame.extend(self.stream.to_be_bytes());
         let verdict = self.follower.end()?;
         if verdict.wrong.is_some() {
             self.pays(RESET_COST)?;
         }
-        match verdict.wrong {
+        let field = match verdict.wrong {
             None if !self.left_open => return Ok(None),
-            None => {}
+            None => Vec::new(),
             // The library has ended the block by itself.
             Some(_) if verdict.is_found => return Ok(None),
-            Some(Wrong::Malformed) => frame.extend_from_slice(MALFORMED),
-            Some(Wrong::Fragment) => {
-                frame.extend([0, FRAGMENT.len() as u8]);
-                frame.extend_from_slice(FRAGMENT.as_bytes());
-                frame.extend([1, b' ']);
-            }
-        }
-        if let (Some(length), [_, _, place, ..]) = (frame.len().checked_sub(HEADER_LEN), &mut frame[..]) {
-            *place = length as u8;
-        }
+            Some(Wrong::Malformed) => MALFORMED.to_vec(),
+            Some(Wrong::Fragment) => [&[0, FRAGMENT.len() as u8], FRAGMENT.as_bytes(), &[1, b' ']].concat(),
+        };
+        let [a, b, c, d] = self.stream.to_be_bytes();
+        let header = [0, 0, field.len() as u8, CONTINUATION, END_HEADERS, a, b, c, d];
         if let (Some(flags), false) = (bytes.get_mut(self.flags_at), self.left_open) {
             *flags &= !END_HEADERS;
         }
-        Ok(Some(frame.into()))
+        Ok(Some([&header[..], &field].concat().into()))
     }
 
     fn pays(&mut self, cost: u64) -> Result<(), Fault> {

@@ -39,8 +39,7 @@ impl Along {
             Spoken::Http1 => Self::Http1(Framing::default()),
             Spoken::Http2 => {
                 let budget = FrameBudget::new(server.max_http2_control_frames);
-                let list_max = u32::try_from(server.max_header_bytes).unwrap_or(u32::MAX);
-                Self::Http2(Box::new(Frames::new(budget, list_max, now)))
+                Self::Http2(Box::new(Frames::new(budget, server.max_header_list(), now)))
             }
         }
     }
