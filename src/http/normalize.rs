@@ -97,9 +97,16 @@ pub struct PathRules {
     pub reject_parameters: bool,
 }
 
+impl PathRules {
+    /// For a path of our own making: slashes are kept, for whether they merge, and what is refused, was
+    /// decided when the request came in.
+    pub const AS_MADE: Self =
+        Self { merge_slashes: false, reject_encoded_slash: false, reject_parameters: false };
+}
+
 impl Default for PathRules {
     fn default() -> Self {
-        Self { merge_slashes: true, reject_encoded_slash: false, reject_parameters: false }
+        Self { merge_slashes: true, ..Self::AS_MADE }
     }
 }
 

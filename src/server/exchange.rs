@@ -37,7 +37,7 @@ pub(super) struct Connection {
     pub(super) spoken: Spoken,
     /// Where interim responses can be sent.
     pub(super) interim: Option<Exchange>,
-    /// The response that is being written, as far as it is in memory.
+    /// What is lent of the response that is being written.
     pub(super) lending: Lending,
 }
 
@@ -105,8 +105,8 @@ impl InFlight {
         }
         // As hyper frames it (RFC 9112 §6).
         let is_chunked = body.size_hint().exact().is_none();
-        let differs = |name| headers.contains_key(name);
-        if is_chunked && (!self.knows_chunks || differs(CONTENT_LENGTH) || differs(TRAILER)) {
+        let is_framed_otherwise = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRAILER);
+        if is_chunked && (!self.knows_chunks || is_framed_otherwise) {
             return false;
         }
         self.lending().lend(std::mem::take(body), is_chunked, self.persists && !close);

@@ -278,15 +278,16 @@ fn forwarded_for(headers: &mut HeaderMap, address: IpAddr) {
 /// Continues `Forwarded` (RFC 7239 §4).
 fn forwarded(headers: &mut HeaderMap, address: IpAddr, authority: &HeaderValue, scheme: Scheme) {
     let mut value = joined(headers, &FORWARDED);
-    let node = match address {
-        IpAddr::V4(four) => format!("for={four}"),
-        IpAddr::V6(six) => format!("for=\"[{six}]\""),
-    };
-    value.extend_from_slice(node.as_bytes());
+    let (before, behind) = if address.is_ipv6() { ("for=\"[", "]\"") } else { ("for=", "") };
+    value.extend_from_slice(before.as_bytes());
+    text::address(&mut value, address);
+    value.extend_from_slice(behind.as_bytes());
     if let Ok(host) = authority.to_str()
         && !host.is_empty()
     {
-        value.extend_from_slice(format!(";host=\"{host}\"").as_bytes());
+        value.extend_from_slice(b";host=\"");
+        value.extend_from_slice(host.as_bytes());
+        value.push(b'"');
     }
     value.extend_from_slice(b";proto=");
     value.extend_from_slice(scheme.as_str().as_bytes());

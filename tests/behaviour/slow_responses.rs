@@ -14,21 +14,27 @@ async fn slow(gateway: &Gateway, count: f64) {
     gateway.wait_for(GAUGE, &[], |now| now == count).await;
 }
 
-/// Each byte says where it is.
-fn body() -> Vec<u8> {
-    (0..LENGTH as u32 / 4).flat_map(u32::to_be_bytes).collect()
-}
+/// What is that long, and says where it is.
+static TEXT: LazyLock<String> =
+    LazyLock::new(|| (0..LENGTH / 8).map(|number| format!("{number:08}")).collect());
 
-/// A gateway that has stored it as `/large`, and asks for `/small` every time.
-async fn gateway(server: &str) -> (Origin, Gateway) {
-    let origin = Origin::start(|request, _| match request.target() {
-        "/large" => Reply::new(200, &[("cache-control", "max-age=600")], body()),
+const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=600")];
+
+/// A gateway whose origin answers `/large` so, and `/small` every time.
+async fn before(answer: impl Fn() -> Reply + Send + Sync + 'static, server: &str) -> (Origin, Gateway) {
+    let origin = Origin::start(move |request, _| match request.target() {
+        "/large" => answer(),
         _ => Reply::ok("small"),
     })
     .await;
     let config = Gateway::config(origin.address, "", "[route.cache]\nenabled = true\n")
         .replace("[server]\n", &format!("[cache]\nmax_object = \"16MiB\"\n[server]\n{server}\n"));
-    let gateway = Gateway::start(&config);
+    (origin, Gateway::start(&config))
+}
+
+/// A gateway that has it stored.
+async fn gateway(server: &str) -> (Origin, Gateway) {
+    let (origin, gateway) = before(|| Reply::new(200, FRESH, TEXT.as_str()), server).await;
     assert_eq!(get(gateway.address, "/large").await.body.len(), LENGTH);
     (origin, gateway)
 }
@@ -51,7 +57,7 @@ async fn a_response_that_is_taken_slowly_is_whole() {
     let mut client = in_a_response(&gateway, &format!("{LARGE}{SMALL}")).await;
     let first = client.response().await;
     assert!(first.complete && first.field("cache-status").unwrap().contains("hit"));
-    assert!(first.body == body(), "the same bytes");
+    assert!(first.body == TEXT.as_bytes(), "the same bytes");
     slow(&gateway, 0.0).await;
     assert_eq!(client.response().await.text(), "small");
     client.write(SMALL).await;
@@ -59,7 +65,7 @@ async fn a_response_that_is_taken_slowly_is_whole() {
     // Slow again, and at once.
     client.write(LARGE).await;
     slow(&gateway, 1.0).await;
-    assert!(client.response().await.body == body(), "the same bytes");
+    assert!(client.response().await.body == TEXT.as_bytes(), "the same bytes");
     assert_eq!(origin.asked().iter().filter(|asked| asked.request.target() == "/large").count(), 1);
     drop(client);
     assert_nothing_is_held(&gateway).await;
@@ -74,7 +80,7 @@ async fn the_last_response_of_a_connection_is_the_last() {
     {
         let request = format!("GET /large HTTP/{version}\r\nhost: test.example\r\n{field}\r\n");
         let mut client = in_a_response(&gateway, &format!("{request}{SMALL}")).await;
-        assert!(client.response().await.body == body(), "{version} {field:?}");
+        assert!(client.response().await.body == TEXT.as_bytes(), "{version} {field:?}");
         assert!(client.rest().await.is_empty(), "{version} {field:?}");
         slow(&gateway, 0.0).await;
     }
@@ -134,7 +140,7 @@ async fn a_gateway_that_ends_writes_what_is_left() {
     gateway.signal("TERM");
     gateway.wait_for_log("draining").await;
     let answer = client.response().await;
-    assert!(answer.complete && answer.body == body(), "the same bytes");
+    assert!(answer.complete && answer.body == TEXT.as_bytes(), "the same bytes");
     assert!(client.rest().await.is_empty());
     assert_eq!(gateway.ended().await, Some(0));
 }
@@ -142,7 +148,6 @@ async fn a_gateway_that_ends_writes_what_is_left() {
 /// The large response of a slow origin, whose last byte waits for the gate; in chunks of uneven sizes, or
 /// with its length.
 fn arriving(chunked: bool, last: &Gate) -> Reply {
-    let fresh = [("cache-control", "max-age=600")];
     let reply = if chunked {
         let (mut chunks, mut left, mut size) = (Vec::new(), TEXT.as_str(), 1);
         while !left.is_empty() {
@@ -150,28 +155,23 @@ fn arriving(chunked: bool, last: &Gate) -> Reply {
             chunks.push(chunk);
             (left, size) = (rest, size % 100_000 * 7 + 1);
         }
-        Reply::chunked(200, &fresh, &chunks)
+        Reply::chunked(200, FRESH, &chunks)
     } else {
-        Reply::new(200, &fresh, TEXT.as_str())
+        Reply::new(200, FRESH, TEXT.as_str())
     };
     let bytes = reply.len();
     reply.pause_after(bytes - 1, last)
 }
 
-/// Says where it is, in letters.
-static TEXT: LazyLock<String> =
-    LazyLock::new(|| (0..LENGTH / 8).map(|number| format!("{number:08}")).collect());
-
-/// A gateway whose origin answers `/large` so.
-async fn gateway_before(answer: impl Fn() -> Reply + Send + Sync + 'static) -> (Origin, Gateway) {
-    let origin = Origin::start(move |request, _| match request.target() {
-        "/large" => answer(),
-        _ => Reply::ok("small"),
-    })
-    .await;
-    let config = Gateway::config(origin.address, "", "[route.cache]\nenabled = true\n")
-        .replace("[server]\n", "[cache]\nmax_object = \"16MiB\"\n[server]\n");
-    (origin, Gateway::start(&config))
+/// A gateway for which it has yet to arrive, if the origin sends `what` of it; and the gate.
+async fn gateway_before(
+    chunked: bool,
+    what: impl Fn(Reply) -> Reply + Send + Sync + 'static,
+) -> (Origin, Gateway, Gate) {
+    let last = Gate::new();
+    let gate = last.clone();
+    let (origin, gateway) = before(move || what(arriving(chunked, &gate)), "").await;
+    (origin, gateway, last)
 }
 
 async fn nearly_arrived(gateway: &Gateway) {
@@ -184,12 +184,7 @@ async fn nearly_arrived(gateway: &Gateway) {
 #[tokio::test]
 async fn a_response_that_arrives_while_it_is_taken_slowly_is_whole() {
     for chunked in [false, true] {
-        let last = Gate::new();
-        let (origin, gateway) = gateway_before({
-            let last = last.clone();
-            move || arriving(chunked, &last)
-        })
-        .await;
+        let (origin, gateway, last) = gateway_before(chunked, |whole| whole).await;
         let mut clients = Vec::new();
         for _ in 0..3 {
             let mut client = Client::with_little_room(gateway.address).await;
@@ -234,12 +229,7 @@ async fn all_but_the_last(client: &mut Client) -> Vec<u8> {
 /// It is known to have left although there is nothing to write to it, and although others still wait.
 #[tokio::test]
 async fn a_client_that_leaves_before_the_origin_has_answered_has_left() {
-    let last = Gate::new();
-    let (_origin, gateway) = gateway_before({
-        let last = last.clone();
-        move || arriving(false, &last)
-    })
-    .await;
+    let (_origin, gateway, last) = gateway_before(false, |whole| whole).await;
     let mut leaves = Client::with_little_room(gateway.address).await;
     leaves.write(LARGE).await;
     let mut stays = Client::with_little_room(gateway.address).await;
@@ -260,16 +250,11 @@ async fn a_client_that_leaves_before_the_origin_has_answered_has_left() {
 #[tokio::test]
 async fn a_response_that_breaks_while_it_is_taken_slowly_is_not_whole() {
     for chunked in [false, true] {
-        let last = Gate::new();
-        let (_origin, gateway) = gateway_before({
-            let last = last.clone();
-            move || {
-                let reply = arriving(chunked, &last);
-                let bytes = reply.len();
-                reply.cut_after(bytes - 1)
-            }
-        })
-        .await;
+        let cut = |whole: Reply| {
+            let bytes = whole.len();
+            whole.cut_after(bytes - 1)
+        };
+        let (_origin, gateway, last) = gateway_before(chunked, cut).await;
         let mut client = Client::with_little_room(gateway.address).await;
         client.write(LARGE).await;
         slow(&gateway, 1.0).await;

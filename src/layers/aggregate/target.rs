@@ -8,10 +8,6 @@ use crate::http::template::{self, Part};
 use crate::http::{Params, Target};
 use crate::report::{Path, Report};
 
-/// Slashes are kept: whether they merge was decided when the request came in.
-const RULES: PathRules =
-    PathRules { merge_slashes: false, reject_encoded_slash: false, reject_parameters: false };
-
 /// A path and query, to be filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartTarget {
@@ -42,7 +38,7 @@ impl PartTarget {
             }
             check_length(&path)?;
         }
-        let mut out = normalize::path(&path, RULES)?.into_owned();
+        let mut out = normalize::path(&path, PathRules::AS_MADE)?.into_owned();
         let mut separator = '?';
         if !self.query.is_empty() {
             out.push(std::mem::replace(&mut separator, '&'));

@@ -10,10 +10,6 @@ use crate::report::{Path, Report};
 
 use super::config::RewriteConfig;
 
-/// Slashes are kept: whether they merge was decided when the request came in.
-const RULES: PathRules =
-    PathRules { merge_slashes: false, reject_encoded_slash: false, reject_parameters: false };
-
 /// A change of the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rewrite {
@@ -73,7 +69,7 @@ fn expand(parts: &[Part], params: &Params) -> Result<String, TargetError> {
             return Err(TargetError::TooLong);
         }
     }
-    normalize::path(&out, RULES).map(std::borrow::Cow::into_owned)
+    normalize::path(&out, PathRules::AS_MADE).map(std::borrow::Cow::into_owned)
 }
 
 /// Checks a rewrite; `names` are what the route's pattern captures.
@@ -123,7 +119,7 @@ fn plan_prefix(text: &str, at: &Path, report: &mut Report) -> Option<Rewrite> {
         );
         return None;
     }
-    match normalize::path(&normalize::encode_text(text), RULES) {
+    match normalize::path(&normalize::encode_text(text), PathRules::AS_MADE) {
         Ok(path) => {
             let prefix = path.trim_end_matches('/');
             (!prefix.is_empty()).then(|| Rewrite::Strip(prefix.into()))
